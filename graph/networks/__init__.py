@@ -1,0 +1,1 @@
+"""The networks of the MobileNetV3 paper, as data."""

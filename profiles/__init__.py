@@ -1,0 +1,1 @@
+"""How fast: measurements, profiles, the cost model."""

@@ -1,0 +1,1 @@
+"""What else it could be: search spaces and searches."""

@@ -1,0 +1,1 @@
+"""mnv3c: MobileNetV3 hardware co-design."""

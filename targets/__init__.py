@@ -1,0 +1,1 @@
+"""Where it runs: one folder per target, hardware as data."""

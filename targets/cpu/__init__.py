@@ -1,0 +1,1 @@
+"""The kernel families that all CPU targets share."""
