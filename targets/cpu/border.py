@@ -1,0 +1,59 @@
+"""Conversions between the caller's dense tensor and stored rows, at the network's borders only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.direct import input_strides
+from mnv3c.targets.cpu.lanes import Lanes, device_lanes
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Array, BorderWork
+
+
+@dataclass(frozen=True)
+class Border:
+    """A copy, value by value, from the caller's order (`in`) or to it (`out`)."""
+
+    work: BorderWork
+    lanes: Lanes
+
+    @property
+    def family(self) -> str:
+        """The family's name."""
+        return "border"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """None."""
+        return {}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Nothing to pack."""
+        return ()
+
+    def build(self, symbol: str) -> Any:
+        """The kernel: source, destination."""
+        tensor = self.work.tensor
+        rows = Parameter("rows", tensor.elements // tensor.channels * self.lanes.stored(tensor.channels))
+        dense = Parameter("dense", tensor.elements, caller=True)
+        order = (dense, rows) if self.work.direction == "in" else (rows, dense)
+        return build_prim_func(symbol, order, self._body)
+
+    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+        tensor, inwards = self.work.tensor, self.work.direction == "in"
+        dense, rows = buffers if inwards else reversed(buffers)
+        height, width = tensor.spatial
+        caller = input_strides(tensor, self.work.caller_layout, self.lanes)
+        with k.parallel(height) as y, k.serial(width) as x, k.serial(tensor.channels) as c:
+            outside = y * caller.row + x * caller.column + c * caller.channel
+            inside = (y * width + x) * self.lanes.stored(tensor.channels) + c
+            if inwards:
+                k.store(rows, inside, dense[outside], 1)
+            else:
+                k.store(dense, outside, rows[inside], 1)
+
+
+def border(work: BorderWork, device: CpuDevice) -> Border:
+    """The conversion kernel of a device."""
+    return Border(work, device_lanes(device))

@@ -1,0 +1,172 @@
+"""Building PrimFuncs loop by loop.
+
+Kernels are written as Python that prints TIR, as a macro assembler prints instructions: Python loops unroll at build
+time, `serial` and `parallel` loops stay. Accumulators are local buffers of vector type (`float32x16`) indexed by
+constants, which LLVM keeps in registers. See docs/design.md for why this and not TE with a schedule.
+
+TVM is imported when a kernel is built, not when this module is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mnv3c.targets.cpu.lanes import Piece
+
+Expr = Any
+Buffer = Any
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A flat float32 argument of a kernel.
+
+    A `caller` buffer comes straight from the user of the C API and may have any alignment; every other one starts at a
+    multiple of 64 bytes.
+    """
+
+    name: str
+    elements: int
+    caller: bool = False
+
+
+class KernelBuilder:
+    """Statements of one kernel, appended in the order of the calls."""
+
+    def __init__(self) -> None:
+        from tvm import tirx
+        from tvm.tirx.script.builder import ir
+
+        self._ir = ir
+        self._tirx = tirx
+
+    def serial(self, extent: Expr) -> AbstractContextManager[Expr]:
+        """A loop 0 .. extent - 1."""
+        return self._ir.serial(extent)  # type: ignore[no-any-return]
+
+    def parallel(self, extent: Expr) -> AbstractContextManager[Expr]:
+        """A loop whose iterations are shared out among the threads."""
+        return self._ir.parallel(extent)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """Statements under a condition; a condition that folds to true leaves no branch."""
+        with self._ir.If(condition), self._ir.Then():
+            yield
+
+    def choose(self, condition: Expr, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """A two-sided branch."""
+        with self._ir.If(condition):
+            with self._ir.Then():
+                then()
+            with self._ir.Else():
+                otherwise()
+
+    def scalar(self, value: float) -> Expr:
+        """A float32 constant."""
+        return self._tirx.const(value, "float32")
+
+    def splat(self, value: Expr | float, lanes: int) -> Expr:
+        """A scalar in every lane."""
+        scalar = self.scalar(value) if isinstance(value, int | float) else value
+        return scalar if lanes == 1 else self._tirx.Broadcast(scalar, lanes)
+
+    def load(self, buffer: Buffer, index: Expr, lanes: int) -> Expr:
+        """`lanes` consecutive floats."""
+        return buffer[index] if lanes == 1 else buffer.vload([index], f"float32x{lanes}")
+
+    def store(self, buffer: Buffer, index: Expr, value: Expr, lanes: int) -> None:
+        """Store `lanes` consecutive floats."""
+        self._ir.buffer_store(buffer, value, [index if lanes == 1 else self._tirx.Ramp(index, 1, lanes)])
+
+    def minimum(self, a: Expr, b: Expr) -> Expr:
+        """Elementwise minimum."""
+        return self._tirx.min(a, b)
+
+    def maximum(self, a: Expr, b: Expr) -> Expr:
+        """Elementwise maximum."""
+        return self._tirx.max(a, b)
+
+    def both(self, a: Expr, b: Expr) -> Expr:
+        """Logical and."""
+        return self._tirx.all(a, b)
+
+    def reinterpret_float(self, bits: Expr, lanes: int) -> Expr:
+        """int32 bits as float32."""
+        return self._tirx.reinterpret("float32" if lanes == 1 else f"float32x{lanes}", bits)
+
+    def to_int(self, value: Expr, lanes: int) -> Expr:
+        """float32 to int32, towards zero."""
+        return self._tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", value)
+
+    def to_float(self, value: Expr) -> Expr:
+        """int32 to float32."""
+        return self._tirx.Cast("float32", value)
+
+    def splat_int(self, value: int, lanes: int) -> Expr:
+        """An int32 constant in every lane."""
+        scalar = self._tirx.const(value, "int32")
+        return scalar if lanes == 1 else self._tirx.Broadcast(scalar, lanes)
+
+    def floor(self, value: Expr) -> Expr:
+        """Round towards minus infinity."""
+        return self._tirx.floor(value)
+
+    def divide(self, a: Expr, b: Expr) -> Expr:
+        """a / b, elementwise."""
+        return self._tirx.Div(a, b)
+
+    def registers(self, rows: int, pieces: Sequence[Piece]) -> "Registers":
+        """A tile of accumulators, rows x pieces."""
+        return Registers(self, rows, pieces)
+
+    def local(self, count: int, lanes: int) -> Buffer:
+        """`count` vectors that live in registers."""
+        dtype = "float32" if lanes == 1 else f"float32x{lanes}"
+        return self._ir.alloc_buffer((count,), dtype, scope="local")
+
+    def set_local(self, buffer: Buffer, index: int, value: Expr) -> None:
+        """Assign one vector of a local buffer."""
+        self._ir.buffer_store(buffer, value, [index])
+
+
+class Registers:
+    """A register tile: rows x pieces vectors. Each width has a buffer of its own, since TIR buffers have one dtype."""
+
+    def __init__(self, kernel: KernelBuilder, rows: int, pieces: Sequence[Piece]) -> None:
+        self._kernel = kernel
+        self.rows = rows
+        self.pieces = tuple(pieces)
+        widths = sorted({piece.lanes for piece in pieces}, reverse=True)
+        members = {w: [p for p, piece in enumerate(pieces) if piece.lanes == w] for w in widths}
+        self._buffers = {w: kernel.local(rows * len(members[w]), w) for w in widths}
+        self._column = {p: (w, c, len(members[w])) for w in widths for c, p in enumerate(members[w])}
+
+    def get(self, row: int, piece: int) -> Expr:
+        """The vector at (row, piece)."""
+        width, column, count = self._column[piece]
+        return self._buffers[width][row * count + column]
+
+    def set(self, row: int, piece: int, value: Expr) -> None:
+        """Assign the vector at (row, piece)."""
+        width, column, count = self._column[piece]
+        self._kernel.set_local(self._buffers[width], row * count + column, value)
+
+
+def build_prim_func(
+    symbol: str, parameters: Sequence[Parameter], body: Callable[[KernelBuilder, tuple[Buffer, ...]], None]
+) -> Any:
+    """The PrimFunc `symbol` whose statements `body(kernel, buffers)` prints; buffers come as `parameters` lists them."""
+    from tvm.script.ir_builder import IRBuilder
+    from tvm.tirx.script.builder import ir
+
+    with IRBuilder() as builder:
+        with ir.prim_func(s_tir=True):
+            ir.func_name(symbol)
+            ir.func_attr({"global_symbol": symbol, "tirx.noalias": True})
+            buffers = tuple(
+                ir.arg(p.name, ir.buffer((p.elements,), "float32", align=4 if p.caller else 64)) for p in parameters
+            )
+            body(KernelBuilder(), buffers)
+    return builder.get()

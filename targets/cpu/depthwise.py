@@ -1,0 +1,140 @@
+"""Depthwise convolutions: each vector holds neighbouring channels, each tile a run of outputs along the width.
+
+    for row of outputs (shared out among threads)
+      for tile of columns                               its inputs are read as whole runs of memory
+        for block of channels: accumulators for `tile_columns` outputs stay in registers over all taps
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mnv3c.graph.ops import Conv2d
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
+from mnv3c.targets.cpu.packing import pack_bias, pack_columns
+from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Array, LayerWork
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """One tiling of a depthwise convolution."""
+
+    vertical: Axis
+    horizontal: Axis
+    channels: int
+    lanes: Lanes
+    epilogue: Epilogue
+    tile_columns: int
+    tile_vectors: int
+
+    @property
+    def family(self) -> str:
+        """The family's name."""
+        return "depthwise"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """The tile."""
+        return {"tile_columns": self.tile_columns, "tile_vectors": self.tile_vectors}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Taps by block of channels, and the bias."""
+        taps = weights["weight"].reshape(self.vertical.taps * self.horizontal.taps, self.channels)
+        blocks = self.lanes.blocks(self.channels, self.tile_vectors)
+        return pack_columns(taps, blocks, self.lanes), pack_bias(weights.get("bias"), self.channels, self.lanes)
+
+    def build(self, symbol: str) -> Any:
+        """The kernel: input, [residual], weight, bias, output."""
+        stored, covered = self.lanes.stored(self.channels), self.lanes.covered(self.channels)
+        outputs = self.vertical.count * self.horizontal.count * stored
+        parameters = (
+            Parameter("input", self.vertical.size * self.horizontal.size * stored),
+            *((Parameter("residual", outputs),) if self.epilogue.residual else ()),
+            Parameter("weight", self.vertical.taps * self.horizontal.taps * covered),
+            Parameter("bias", covered),
+            Parameter("output", outputs),
+        )
+        return build_prim_func(symbol, parameters, self._body)
+
+    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+        blocks = self.lanes.blocks(self.channels, self.tile_vectors)
+        with k.parallel(self.vertical.count) as row:
+
+            def columns(tile: ColumnTile) -> None:
+                if blocks.count:
+                    with k.serial(blocks.count) as b:
+                        self._tile(k, buffers, row, tile, b * blocks.size, blocks.pieces)
+                if blocks.rest:
+                    self._tile(k, buffers, row, tile, blocks.rest_start, blocks.rest)
+
+            for_column_tiles(k, self.horizontal, self.tile_columns, columns)
+
+    def _tile(
+        self,
+        k: KernelBuilder,
+        buffers: tuple[Buffer, ...],
+        row: Expr,
+        tile: ColumnTile,
+        channel: Expr,
+        pieces: Sequence[Piece],
+    ) -> None:
+        x, *residual, weight, bias, output = buffers
+        stored, width = self.lanes.stored(self.channels), sum(piece.lanes for piece in pieces)
+        taps = channel * (self.vertical.taps * self.horizontal.taps)
+        sums = k.registers(tile.width, pieces)
+        for p, piece in enumerate(pieces):
+            for c in range(tile.width):
+                sums.set(c, p, k.load(bias, channel + piece.offset, piece.lanes))
+
+        def tap_row(i: Expr, input_row: Expr) -> None:
+            for j in range(self.horizontal.taps):
+                for p, piece in enumerate(pieces):
+                    at = taps + (i * self.horizontal.taps + j) * width + piece.offset
+                    tap = k.load(weight, at, piece.lanes)
+                    for c in range(tile.width):
+                        if tile.reads(c, j):
+                            column = self.horizontal.input(tile.start + c, j)
+                            at = (input_row * self.horizontal.size + column) * stored + channel + piece.offset
+                            sums.set(c, p, sums.get(c, p) + k.load(x, at, piece.lanes) * tap)
+
+        for_rows_inside(k, self.vertical, row, tap_row)
+        for c in range(tile.width):
+            for p, piece in enumerate(pieces):
+                at = (row * self.horizontal.count + tile.start + c) * stored + channel + piece.offset
+                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, residual[0] if residual else None, at)
+                k.store(output, at, value, piece.lanes)
+
+
+@dataclass(frozen=True)
+class DepthwiseFamily:
+    """Tilings for depthwise convolutions of any kernel, stride, padding and dilation."""
+
+    name: str = "depthwise"
+
+    def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Depthwise, ...] | None:
+        """Tiles that fit the registers; None for any other layer."""
+        op, x = work.op, work.inputs[0]
+        if not (isinstance(op, Conv2d) and op.depthwise(x.channels)) or work.storage[0] != "target":
+            return None
+        (height, width), (out_height, out_width) = x.spatial, work.output.spatial
+        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
+        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
+        lanes = device_lanes(device)
+        budget = device.vector.registers // 2
+        return tuple(
+            Depthwise(
+                vertical,
+                horizontal,
+                x.channels,
+                lanes,
+                Epilogue(op.activation, op.residual),
+                tile_width(out_width, max(1, budget // vectors)),
+                vectors,
+            )
+            for vectors in (1, 2)
+            if vectors == 1 or lanes.covered(x.channels) >= vectors * lanes.widest
+        )

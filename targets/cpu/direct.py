@@ -1,0 +1,241 @@
+"""Direct convolutions over all input channels: the stem, strided and k x k convolutions, and transposed ones.
+
+Each tile holds `tile_columns` outputs along the width times `tile_vectors` vectors of output channels. An input value is
+broadcast, so inputs may lie in any order: the caller's NHWC or NCHW tensor is read without a copy.
+
+    for row of outputs (shared out among threads)
+      for tile of columns
+        for block of output channels: accumulate over rows of taps, taps, input channels
+
+A transposed convolution is one such convolution per phase of its stride (see window.transposed_axes).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mnv3c.graph.ops import Conv2d, ConvTranspose2d
+from mnv3c.graph.tensor import TensorType
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
+from mnv3c.targets.cpu.packing import pack_bias, pack_columns
+from mnv3c.targets.cpu.window import (
+    Axis,
+    ColumnTile,
+    convolution_axis,
+    for_column_tiles,
+    for_rows_inside,
+    tile_width,
+    transposed_axes,
+)
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Array, LayerWork, Storage
+
+# Up to this many products per row of taps are printed one after another; more become a loop over the input channels.
+_UNROLLED_PRODUCTS = 16
+
+
+@dataclass(frozen=True)
+class Strides:
+    """Distance in floats between neighbouring rows, columns and channels of the input, and its size."""
+
+    row: int
+    column: int
+    channel: int
+    elements: int
+    caller: bool
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The outputs that one pair of axes computes; an ordinary convolution has a single phase."""
+
+    vertical: Axis
+    horizontal: Axis
+
+    @property
+    def taps(self) -> int:
+        """Number of taps of a window."""
+        return self.vertical.taps * self.horizontal.taps
+
+
+@dataclass(frozen=True)
+class Direct:
+    """One tiling of a direct convolution."""
+
+    phases: tuple[Phase, ...]
+    strides: Strides
+    in_channels: int
+    out_width: int
+    out_rows: int
+    out_channels: int
+    lanes: Lanes
+    epilogue: Epilogue
+    tile_columns: int
+    tile_vectors: int
+
+    @property
+    def family(self) -> str:
+        """The family's name."""
+        return "direct"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """The tile."""
+        return {"tile_columns": self.tile_columns, "tile_vectors": self.tile_vectors}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """For each phase its taps, each [input channels, block]; and the bias."""
+        blocks = self.lanes.blocks(self.out_channels, self.tile_vectors)
+        packed = [
+            pack_columns(self._phase_weight(weights["weight"], phase), blocks, self.lanes) for phase in self.phases
+        ]
+        return np.concatenate(packed), pack_bias(weights.get("bias"), self.out_channels, self.lanes)
+
+    def _phase_weight(self, weight: Array, phase: Phase) -> Array:
+        rows = [phase.vertical.weight(j) for j in range(phase.vertical.taps)]
+        columns = [phase.horizontal.weight(j) for j in range(phase.horizontal.taps)]
+        return weight[np.ix_(rows, columns)].reshape(phase.taps * self.in_channels, self.out_channels)
+
+    def build(self, symbol: str) -> Any:
+        """The kernel: input, [residual], weight, bias, output."""
+        outputs = self.out_rows * self.out_width * self.lanes.stored(self.out_channels)
+        covered = self.lanes.covered(self.out_channels)
+        depth = sum(phase.taps for phase in self.phases) * self.in_channels
+        parameters = (
+            Parameter("input", self.strides.elements, caller=self.strides.caller),
+            *((Parameter("residual", outputs),) if self.epilogue.residual else ()),
+            Parameter("weight", depth * covered),
+            Parameter("bias", covered),
+            Parameter("output", outputs),
+        )
+        return build_prim_func(symbol, parameters, self._body)
+
+    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+        start = 0
+        for phase in self.phases:
+            self._phase(k, buffers, phase, start)
+            start += phase.taps * self.in_channels * self.lanes.covered(self.out_channels)
+
+    def _phase(self, k: KernelBuilder, buffers: tuple[Buffer, ...], phase: Phase, weights: int) -> None:
+        blocks = self.lanes.blocks(self.out_channels, self.tile_vectors)
+        with k.parallel(phase.vertical.count) as row:
+
+            def columns(tile: ColumnTile) -> None:
+                if blocks.count:
+                    with k.serial(blocks.count) as b:
+                        self._tile(k, buffers, phase, weights, row, tile, b * blocks.size, blocks.pieces)
+                if blocks.rest:
+                    self._tile(k, buffers, phase, weights, row, tile, blocks.rest_start, blocks.rest)
+
+            for_column_tiles(k, phase.horizontal, self.tile_columns, columns)
+
+    def _tile(
+        self,
+        k: KernelBuilder,
+        buffers: tuple[Buffer, ...],
+        phase: Phase,
+        weights: int,
+        row: Expr,
+        tile: ColumnTile,
+        channel: Expr,
+        pieces: Sequence[Piece],
+    ) -> None:
+        x, *residual, weight, bias, output = buffers
+        width = sum(piece.lanes for piece in pieces)
+        panel = channel * (phase.taps * self.in_channels) + weights
+        sums = k.registers(tile.width, pieces)
+        for p, piece in enumerate(pieces):
+            for c in range(tile.width):
+                sums.set(c, p, k.load(bias, channel + piece.offset, piece.lanes))
+
+        def product(tap: Expr, j: int, in_channel: Expr, input_row: Expr) -> None:
+            taps = panel + (tap * self.in_channels + in_channel) * width
+            vectors = [k.load(weight, taps + piece.offset, piece.lanes) for piece in pieces]
+            for c in range(tile.width):
+                if tile.reads(c, j):
+                    column = phase.horizontal.input(tile.start + c, j)
+                    at = input_row * self.strides.row + column * self.strides.column
+                    scalar = x[at + in_channel * self.strides.channel]
+                    for p, piece in enumerate(pieces):
+                        sums.set(c, p, sums.get(c, p) + k.splat(scalar, piece.lanes) * vectors[p])
+
+        def tap_row(i: Expr, input_row: Expr) -> None:
+            for j in range(phase.horizontal.taps):
+                tap = i * phase.horizontal.taps + j
+                if phase.horizontal.taps * self.in_channels <= _UNROLLED_PRODUCTS:
+                    for in_channel in range(self.in_channels):
+                        product(tap, j, in_channel, input_row)
+                else:
+                    with k.serial(self.in_channels) as in_channel:
+                        product(tap, j, in_channel, input_row)
+
+        if phase.taps:
+            for_rows_inside(k, phase.vertical, row, tap_row)
+        out_row, stored = phase.vertical.output(row), self.lanes.stored(self.out_channels)
+        for c in range(tile.width):
+            out_column = phase.horizontal.output(tile.start + c)
+            for p, piece in enumerate(pieces):
+                at = (out_row * self.out_width + out_column) * stored + channel + piece.offset
+                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, residual[0] if residual else None, at)
+                k.store(output, at, value, piece.lanes)
+
+
+@dataclass(frozen=True)
+class DirectFamily:
+    """Tilings for convolutions and transposed convolutions over all channels."""
+
+    name: str = "direct"
+
+    def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Direct, ...] | None:
+        """Tiles that fit the registers; None for grouped convolutions and other layers."""
+        phases = _phases(work)
+        if phases is None or any(storage != "target" for storage in work.storage[1:]):
+            return None
+        op, x, out = work.op, work.inputs[0], work.output
+        assert isinstance(op, Conv2d | ConvTranspose2d)
+        lanes = device_lanes(device)
+        epilogue = Epilogue(op.activation, op.residual if isinstance(op, Conv2d) else None)
+        width = max(phase.horizontal.count for phase in phases)
+        most_vectors = len(lanes.pieces(out.channels))
+        return tuple(
+            Direct(
+                phases,
+                input_strides(x, work.storage[0], lanes),
+                x.channels,
+                out.spatial[1],
+                out.spatial[0],
+                out.channels,
+                lanes,
+                epilogue,
+                tile_width(width, max(1, (device.vector.registers * 3 // 4) // vectors)),
+                vectors,
+            )
+            for vectors in (2, 1, 3)
+            if vectors <= most_vectors
+        ) or None
+
+
+def _phases(work: LayerWork) -> tuple[Phase, ...] | None:
+    op, (height, width), (out_height, out_width) = work.op, work.inputs[0].spatial, work.output.spatial
+    if isinstance(op, Conv2d) and op.groups == 1:
+        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
+        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
+        return (Phase(vertical, horizontal),)
+    if isinstance(op, ConvTranspose2d):
+        verticals = transposed_axes(height, out_height, op.kernel[0], op.stride[0], op.padding[0])
+        horizontals = transposed_axes(width, out_width, op.kernel[1], op.stride[1], op.padding[1])
+        return tuple(Phase(vertical, horizontal) for vertical in verticals for horizontal in horizontals)
+    return None
+
+
+def input_strides(x: TensorType, storage: Storage, lanes: Lanes) -> Strides:
+    """How an input lies in memory: as stored rows, or as the caller's dense tensor."""
+    height, width = x.spatial
+    if storage == "NCHW":
+        return Strides(width, 1, height * width, x.elements, caller=True)
+    pixel = x.channels if storage == "NHWC" else lanes.stored(x.channels)
+    return Strides(width * pixel, pixel, 1, height * width * pixel, caller=storage == "NHWC")

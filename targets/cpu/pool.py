@@ -1,0 +1,184 @@
+"""Windowed and global pooling: vectors of channels, windows without branches along the width."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mnv3c.graph.ops import GlobalAveragePool, Pool2d
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
+from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Array, LayerWork
+
+_LOWEST = float(np.finfo(np.float32).min)
+# Independent partial sums of a global mean: they hide the latency of the addition and keep rounding small.
+_PARTIAL_SUMS = 8
+
+
+@dataclass(frozen=True)
+class WindowPool:
+    """A maximum or mean over windows. A mean multiplies by a table of reciprocal window sizes, one per output."""
+
+    op: Pool2d
+    vertical: Axis
+    horizontal: Axis
+    channels: int
+    lanes: Lanes
+    tile_columns: int
+
+    @property
+    def family(self) -> str:
+        """The family's name."""
+        return "window_pool"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """The tile."""
+        return {"tile_columns": self.tile_columns}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The reciprocal of each window's size, for a mean."""
+        if self.op.mode == "max":
+            return ()
+        rows, columns = (self._window_sizes(axis) for axis in (self.vertical, self.horizontal))
+        return ((1.0 / np.outer(rows, columns)).astype(np.float32).ravel(),)
+
+    def _window_sizes(self, axis: Axis) -> list[int]:
+        if self.op.count_padding:
+            return [axis.taps] * axis.count
+        return [sum(axis.inside(i, j) for j in range(axis.taps)) for i in range(axis.count)]
+
+    def build(self, symbol: str) -> Any:
+        """The kernel: input, [reciprocals], output."""
+        stored, outputs = self.lanes.stored(self.channels), self.vertical.count * self.horizontal.count
+        parameters = (
+            Parameter("input", self.vertical.size * self.horizontal.size * stored),
+            *((Parameter("reciprocal", outputs),) if self.op.mode == "average" else ()),
+            Parameter("output", outputs * stored),
+        )
+        return build_prim_func(symbol, parameters, self._body)
+
+    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+        blocks = self.lanes.blocks(self.channels, 1)
+        with k.parallel(self.vertical.count) as row:
+
+            def columns(tile: ColumnTile) -> None:
+                if blocks.count:
+                    with k.serial(blocks.count) as b:
+                        self._tile(k, buffers, row, tile, b * blocks.size, blocks.pieces[0])
+                for piece in blocks.rest:
+                    self._tile(k, buffers, row, tile, blocks.rest_start, piece)
+
+            for_column_tiles(k, self.horizontal, self.tile_columns, columns)
+
+    def _tile(
+        self,
+        k: KernelBuilder,
+        buffers: tuple[Buffer, ...],
+        row: Expr,
+        tile: ColumnTile,
+        channel: Expr,
+        piece: Piece,
+    ) -> None:
+        x, *reciprocal, output = buffers
+        stored, lanes = self.lanes.stored(self.channels), piece.lanes
+        state = k.registers(tile.width, (piece,))
+        for c in range(tile.width):
+            state.set(c, 0, k.splat(_LOWEST if self.op.mode == "max" else 0.0, lanes))
+
+        def tap_row(i: Expr, input_row: Expr) -> None:
+            for j in range(self.horizontal.taps):
+                for c in range(tile.width):
+                    if tile.reads(c, j):
+                        column = self.horizontal.input(tile.start + c, j)
+                        at = (input_row * self.horizontal.size + column) * stored + channel + piece.offset
+                        value = k.load(x, at, lanes)
+                        old = state.get(c, 0)
+                        state.set(c, 0, k.maximum(old, value) if self.op.mode == "max" else old + value)
+
+        for_rows_inside(k, self.vertical, row, tap_row)
+        for c in range(tile.width):
+            at = row * self.horizontal.count + tile.start + c
+            scale = k.splat(reciprocal[0][at], lanes) if reciprocal else k.splat(1.0, lanes)
+            k.store(output, at * stored + channel + piece.offset, state.get(c, 0) * scale, lanes)
+
+
+@dataclass(frozen=True)
+class GlobalPool:
+    """The mean of every channel over the whole map."""
+
+    rows: int
+    channels: int
+    lanes: Lanes
+
+    @property
+    def family(self) -> str:
+        """The family's name."""
+        return "global_pool"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """None yet."""
+        return {}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Nothing to pack."""
+        return ()
+
+    def build(self, symbol: str) -> Any:
+        """The kernel: input, output."""
+        stored = self.lanes.stored(self.channels)
+        parameters = (Parameter("input", self.rows * stored), Parameter("output", stored))
+        return build_prim_func(symbol, parameters, self._body)
+
+    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+        blocks = self.lanes.blocks(self.channels, 1)
+        if blocks.count:
+            with k.parallel(blocks.count) as b:
+                self._mean(k, buffers, b * blocks.size, blocks.pieces[0])
+        for piece in blocks.rest:
+            self._mean(k, buffers, blocks.rest_start, piece)
+
+    def _mean(self, k: KernelBuilder, buffers: tuple[Buffer, ...], channel: Expr, piece: Piece) -> None:
+        x, output = buffers
+        stored, at = self.lanes.stored(self.channels), channel + piece.offset
+        partial = min(_PARTIAL_SUMS, self.rows)
+        sums = k.registers(partial, (piece,))
+        for s in range(partial):
+            sums.set(s, 0, k.load(x, at + s * stored, piece.lanes))
+        with k.serial(self.rows // partial - 1) as r:
+            for s in range(partial):
+                row = (r + 1) * partial + s
+                sums.set(s, 0, sums.get(s, 0) + k.load(x, row * stored + at, piece.lanes))
+        total = sums.get(0, 0)
+        for s in range(1, partial):
+            total = total + sums.get(s, 0)
+        for row in range(self.rows - self.rows % partial, self.rows):
+            total = total + k.load(x, at + row * stored, piece.lanes)
+        k.store(output, at, total * k.splat(1.0 / self.rows, piece.lanes), piece.lanes)
+
+
+@dataclass(frozen=True)
+class PoolFamily:
+    """Pools."""
+
+    name: str = "pool"
+
+    def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[WindowPool | GlobalPool, ...] | None:
+        """One kernel for each pool; None for any other layer."""
+        op, x, lanes = work.op, work.inputs[0], device_lanes(device)
+        if work.storage[0] != "target":
+            return None
+        if isinstance(op, GlobalAveragePool):
+            return (GlobalPool(x.spatial[0] * x.spatial[1], x.channels, lanes),)
+        if not isinstance(op, Pool2d):
+            return None
+        (height, width), (out_height, out_width) = x.spatial, work.output.spatial
+        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0])
+        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1])
+        # A wide window is printed tap by tap, so its tile is one output wide to keep the kernel small.
+        columns = tile_width(out_width, device.vector.registers // 4 if op.kernel[1] <= 7 else 1)
+        return (WindowPool(op, vertical, horizontal, x.channels, lanes, columns),)

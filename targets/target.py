@@ -1,0 +1,105 @@
+"""What a target offers to the compiler: the Target protocol.
+
+The compiler knows no target by name. It asks for kernel families, hands a family one layer's work, and gets candidates:
+ways to compute that layer, each of which can be packed (NumPy) and built (a TVM PrimFunc).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.graph.ops import Op
+from mnv3c.graph.tensor import Layout, TensorType
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.toolchain import Toolchain
+
+Array = npt.NDArray[np.float32]
+Storage = Literal["target", "NHWC", "NCHW"]
+OperatingSystem = Literal["linux", "android"]
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """One layer as a kernel family sees it: the op and the types, with no names and no weight values.
+
+    `storage` says for each input whether it lies as the target stores activations, or still as the caller handed it over.
+    """
+
+    op: Op
+    inputs: tuple[TensorType, ...]
+    output: TensorType
+    storage: tuple[Storage, ...]
+
+
+@dataclass(frozen=True)
+class BorderWork:
+    """A layout conversion between the caller's dense tensor and the target's own storage."""
+
+    tensor: TensorType
+    caller_layout: Layout
+    direction: Literal["in", "out"]
+
+
+class Candidate(Protocol):
+    """One way to compute a layer.
+
+    A kernel takes flat float32 buffers: the layer's inputs, then what `pack` gives, then the output.
+    """
+
+    @property
+    def family(self) -> str:
+        """Name of the kernel family."""
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """The schedule's parameters (tile sizes and the like)."""
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The layer's weights in the order and layout that the kernel reads, each flat."""
+
+    def build(self, symbol: str) -> Any:
+        """The kernel as a TVM PrimFunc named `symbol`. Imports TVM."""
+
+
+class Family(Protocol):
+    """A kind of kernel. None means "not mine": a layer that no family takes is refused by name."""
+
+    @property
+    def name(self) -> str:
+        """Stable name, part of every record."""
+
+    def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Candidate, ...] | None:
+        """Ways to compute the layer, best first guess first; None where the family does not know the layer."""
+
+
+class Target(Protocol):
+    """All that is special to one kind of processor."""
+
+    @property
+    def name(self) -> str:
+        """Name as in `--target`."""
+
+    @property
+    def architecture(self) -> Literal["x86_64", "aarch64", "riscv64"]:
+        """Machine name as `platform.machine()` and QEMU spell it."""
+
+    def families(self) -> tuple[Family, ...]:
+        """Kernel families in order of preference."""
+
+    def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
+        """The kernel that converts between the caller's layout and the target's storage."""
+
+    def storage_elements(self, tensor: TensorType, device: CpuDevice) -> int:
+        """Number of float32 values that a tensor takes in the target's own storage."""
+
+    def dense(self, tensor: TensorType, device: CpuDevice, layout: Layout) -> bool:
+        """Whether the target's storage of a tensor is exactly the caller's dense layout."""
+
+    def toolchain(self, device: CpuDevice, operating_system: OperatingSystem) -> Toolchain:
+        """How C is compiled and linked for the device."""
+
+    def llvm_target(self, device: CpuDevice) -> dict[str, object]:
+        """The TVM target of a device, as a dictionary for `tvm.target.Target`."""
