@@ -74,8 +74,8 @@ class Graph:
         for name in self.outputs:
             if name not in by_name:
                 raise GraphError(f"output '{name}' is not a node of graph '{self.name}'")
-        if not self.outputs:
-            raise GraphError(f"graph '{self.name}' has no outputs")
+        if not self.outputs or len(set(self.outputs)) < len(self.outputs):
+            raise GraphError(f"graph '{self.name}' needs at least one output, and each once, not {list(self.outputs)}")
         object.__setattr__(self, "nodes", _sorted(self.nodes, digraph))
         object.__setattr__(self, "_digraph", nx.freeze(digraph))
         object.__setattr__(self, "_types", MappingProxyType(_infer(self.nodes)))

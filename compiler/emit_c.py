@@ -1,0 +1,203 @@
+"""Print a `Program` as C: NAME.c with its static tables, NAME.h with its public functions, and the data beside them.
+
+The tables are walked by `runtime/engine.c`; `runtime/engine.h` says what each field means.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mnv3c.compiler import c_text
+from mnv3c.compiler.layout import OutputLayout, verify
+from mnv3c.compiler.program import Argument, Call, Port, Program, Region
+
+_RUNTIME = Path(__file__).with_name("runtime")
+
+
+def emit_program(program: Program) -> str:
+    """Return NAME.c: one table row and one comment per layer, and the public functions of NAME.h.
+
+    Raises what `layout.verify` raises for a program that breaks the rules.
+    """
+    verify(program)
+    layout = OutputLayout.of(program)
+    sections = (
+        _preamble(program),
+        _memory(program, layout),
+        _views(program, layout),
+        _kernels(program),
+        _arguments(program, layout),
+        _layer_table(program),
+        _network(program, layout),
+        _functions(program.name),
+    )
+    return "\n".join("\n".join(lines) + "\n" for lines in sections)
+
+
+def emit_header(program: Program) -> str:
+    """Return NAME.h, the public interface in plain C that C++ takes too. Raises as `emit_program` does."""
+    verify(program)
+    return _fill(
+        "header.h.in",
+        {
+            "NAME": program.name,
+            "UPPER_NAME": program.name.upper(),
+            "INPUT": _describe(program.input),
+            "INPUT_ELEMENTS": str(program.input.elements),
+            "OUTPUTS": "\n".join(f" *   {_describe(port)}" for port in program.outputs),
+            "OUTPUT_ELEMENTS": str(sum(port.elements for port in program.outputs)),
+        },
+    )
+
+
+def emit_blob(symbol: str, file_name: str, digest: str) -> str:
+    """Return assembly, for every ELF processor, that puts a file into read-only data as `symbol`, 64-byte aligned.
+
+    `digest` identifies the file's contents: the assembler's cache looks at this text, not at the file it includes.
+    """
+    return f"""\
+/* {file_name}: sha256 {digest} */
+    .section .rodata.{symbol}, "a", %progbits
+    .globl {symbol}
+    .hidden {symbol}
+    .type {symbol}, %object
+    .balign 64
+{symbol}:
+    .incbin "{file_name}"
+    .size {symbol}, . - {symbol}
+
+    .section .note.GNU-stack, "", %progbits
+"""
+
+
+def emit_check(seed: int, tolerance: float) -> str:
+    """Return the C that tells the bench which `check_input` to use, and what relative error passes."""
+    return f"""\
+#include "check.h"
+
+const uint64_t mnv3c_check_seed = {seed}u;
+const double mnv3c_check_tolerance = {tolerance!r};
+"""
+
+
+def _describe(port: Port) -> str:
+    return f"{c_text.comment(port.name)}: float32, {c_text.dimensions(port.shape)}"
+
+
+def _preamble(program: Program) -> Iterator[str]:
+    macs = sum(call.macs for call in program.calls)
+    yield f"/* {program.name}: {len(program.calls)} layers, {macs} MACs, {program.weights_bytes} bytes of weights."
+    yield " *"
+    yield " * Written by mnv3c; do not edit. engine.h explains the tables."
+    yield " */"
+    yield f'#include "{program.name}.h"'
+    yield ""
+    yield '#include "engine.h"'
+
+
+def _memory(program: Program, layout: OutputLayout) -> Iterator[str]:
+    yield "/* The activations of all layers, and stand-ins for caller's buffers that are not aligned. */"
+    sizes = (("arena", max(program.arena_bytes, 1)), ("input_copy", program.input.elements * 4))
+    for name, size in (*sizes, ("output_copy", layout.copy_bytes)):
+        yield f"static _Alignas(MNV3C_ALIGNMENT_BYTES) unsigned char {name}[{size}];"
+
+
+def _view_list(program: Program, region: Region) -> list[Argument]:
+    """List the distinct views of the caller's input or output, in order of first use."""
+    arguments = (argument for call in program.calls for argument in call.arguments)
+    return list(dict.fromkeys(argument for argument in arguments if argument.region is region))
+
+
+def _views(program: Program, layout: OutputLayout) -> Iterator[str]:
+    yield "/* The parts of the caller's buffers that kernels touch: byte offset, and the tensor that each run binds. */"
+    for region in (Region.INPUT, Region.OUTPUT):
+        yield f"static View {region}_views[] = {{"
+        for view in _view_list(program, region):
+            offset_bytes = layout.to_aligned(view.offset_bytes) if region is Region.OUTPUT else view.offset_bytes
+            yield f"    {{{offset_bytes}, MNV3C_FLOATS(NULL, {view.elements})}},"
+        yield "};"
+
+
+def _kernels(program: Program) -> Iterator[str]:
+    yield "/* The kernels, each compiled by TVM into an object file. */"
+    for symbol in dict.fromkeys(call.symbol for call in program.calls):
+        yield f"extern TVMKernel __tvm_ffi_{symbol};"
+
+
+def _argument(argument: Argument, views: Sequence[Argument]) -> str:
+    if argument.region in (Region.INPUT, Region.OUTPUT):
+        return f"{argument.region.upper()}({views.index(argument)})"
+    return f"{argument.region.upper()}({argument.offset_bytes}, {argument.elements})"
+
+
+def _arguments(program: Program, layout: OutputLayout) -> Iterator[str]:
+    yield "/* Arguments of each layer's kernel: a part of the caller's buffers, or byte offset and number of floats. */"
+    yield "#define INPUT(view) MNV3C_ARGUMENT(&input_views[view].tensor)"
+    yield "#define OUTPUT(view) MNV3C_ARGUMENT(&output_views[view].tensor)"
+    yield "#define ARENA(offset, elements) MNV3C_BUFFER(arena + (offset), elements)"
+    yield "#define WEIGHTS(offset, elements) MNV3C_BUFFER(mnv3c_weights + (offset), elements)"
+    views = {region: _view_list(program, region) for region in Region}
+    for index, call in enumerate(program.calls):
+        yield ""
+        yield f"/* {index}: {c_text.comment(_summary(call))} */"
+        arguments = ", ".join(_argument(argument, views[argument.region]) for argument in call.arguments)
+        yield f"static const TVMFFIAny layer_{index}[] = {{{arguments}}};"
+
+
+def _summary(call: Call) -> str:
+    return f"{call.layer}, {call.kind} {call.shape}, {call.macs} MACs"
+
+
+def _layer_table(program: Program) -> Iterator[str]:
+    yield "/* Name, kind, shape, MACs, kernel, arguments and their number. */"
+    yield "static const Layer layers[] = {"
+    for index, call in enumerate(program.calls):
+        texts = ", ".join(c_text.string(text) for text in (call.layer, call.kind, call.shape))
+        kernel = f"__tvm_ffi_{call.symbol}, layer_{index}, {len(call.arguments)}"
+        yield f"    {{{texts}, {call.macs}, {kernel}}},"
+    yield "};"
+
+
+def _port(port: Port, offset_bytes: int, copy_offset_bytes: int) -> str:
+    shape = f"{len(port.shape)}, {c_text.int64_array(port.shape)}"
+    return f"{{{c_text.string(port.name)}, {shape}, {port.elements}, {offset_bytes}, {copy_offset_bytes}}}"
+
+
+def _network(program: Program, layout: OutputLayout) -> Iterator[str]:
+    yield "/* Name, rank, shape, elements, byte offset in the caller's buffer and in its aligned copy. */"
+    yield "static const Port outputs[] = {"
+    yield from (f"    {_port(*row)}," for row in zip(program.outputs, layout.dense, layout.aligned, strict=True))
+    yield "};"
+    yield ""
+    yield "const Network mnv3c_network = {"
+    yield from _fields(
+        (
+            ("name", c_text.string(program.name)),
+            ("input", _port(program.input, 0, 0)),
+            ("outputs", "outputs"),
+            ("output_count", len(program.outputs)),
+            ("outputs_aligned", int(layout.dense == layout.aligned)),
+            ("input_views", "input_views"),
+            ("input_view_count", len(_view_list(program, Region.INPUT))),
+            ("output_views", "output_views"),
+            ("output_view_count", len(_view_list(program, Region.OUTPUT))),
+            ("input_copy", "input_copy"),
+            ("output_copy", "output_copy"),
+            ("layers", "layers"),
+            ("layer_count", len(program.calls)),
+        )
+    )
+    yield "};"
+
+
+def _fields(fields: Iterable[tuple[str, str | int]]) -> Iterator[str]:
+    return (f"    .{name} = {value}," for name, value in fields)
+
+
+def _functions(name: str) -> Iterator[str]:
+    return iter(_fill("functions.c.in", {"NAME": name}).splitlines())
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    text = (_RUNTIME / template).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)

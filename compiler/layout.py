@@ -1,0 +1,79 @@
+"""Where the outputs lie in the caller's buffer and in the aligned copy of it; and whether a program keeps the rules."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from mnv3c.compiler import c_text
+from mnv3c.compiler.program import Argument, Call, Program, Region
+from mnv3c.graph.errors import UserError
+
+ALIGNMENT_BYTES = 64  # what TVM's kernels assume of every buffer
+FLOAT_BYTES = 4
+
+
+def align(offset_bytes: int) -> int:
+    """Return the next multiple of 64 that is not below `offset_bytes`."""
+    return -(-offset_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """Byte offsets of each output: `dense` in the caller's buffer, `aligned` in the copy; and the copy's size."""
+
+    dense: tuple[int, ...]
+    aligned: tuple[int, ...]
+    copy_bytes: int
+
+    @staticmethod
+    def of(program: Program) -> "OutputLayout":
+        """Lay the program's outputs out one after another, without and with padding to 64 bytes."""
+        sizes = [port.elements * FLOAT_BYTES for port in program.outputs]
+        dense = (0, *accumulate(sizes))
+        aligned = (0, *accumulate(align(size) for size in sizes))
+        return OutputLayout(dense[:-1], aligned[:-1], aligned[-1])
+
+    def to_aligned(self, offset_bytes: int) -> int:
+        """Translate an offset into the caller's buffer to one into the copy."""
+        index = max(index for index, start in enumerate(self.dense) if start <= offset_bytes)
+        return self.aligned[index] + offset_bytes - self.dense[index]
+
+
+def verify(program: Program) -> None:
+    """Raise for a program that cannot become a correct library.
+
+    Raises `UserError` for a name that C does not accept, and `ValueError`, a defect of the planner, when a buffer
+    leaves its region or is not 64-byte aligned, when a kernel's name is no identifier, or when no kernel touches the
+    input or the output.
+    """
+    if not c_text.is_identifier(program.name) or program.name.startswith("mnv3c_"):
+        raise UserError(
+            f"name {program.name!r}: it prefixes C functions; use letters, digits and _, no digit first, not mnv3c_..."
+        )
+    layout = OutputLayout.of(program)
+    touched: set[Region] = set()
+    for call in program.calls:
+        if not c_text.is_identifier(call.symbol):
+            raise ValueError(f"layer {call.layer}: kernel {call.symbol!r} is no C identifier")
+        for argument in call.arguments:
+            _verify_argument(program, layout, call, argument)
+            touched.add(argument.region)
+    if not {Region.INPUT, Region.OUTPUT} <= touched:
+        raise ValueError(f"{program.name}: no kernel reads the input, or none writes the output")
+
+
+def _verify_argument(program: Program, layout: OutputLayout, call: Call, argument: Argument) -> None:
+    size = {
+        Region.INPUT: program.input.elements * FLOAT_BYTES,
+        Region.OUTPUT: sum(port.elements for port in program.outputs) * FLOAT_BYTES,
+        Region.ARENA: program.arena_bytes,
+        Region.WEIGHTS: program.weights_bytes,
+    }[argument.region]
+    end = argument.offset_bytes + argument.elements * FLOAT_BYTES
+    if argument.offset_bytes < 0 or argument.elements < 1 or end > size:
+        raise ValueError(f"layer {call.layer}: {argument} leaves its region of {size} bytes")
+    outputs = argument.region is Region.OUTPUT
+    offset_bytes = layout.to_aligned(argument.offset_bytes) if outputs else argument.offset_bytes
+    if outputs and layout.to_aligned(end - 1) - offset_bytes != end - 1 - argument.offset_bytes:
+        raise ValueError(f"layer {call.layer}: {argument} spans two outputs")
+    if offset_bytes % ALIGNMENT_BYTES:
+        raise ValueError(f"layer {call.layer}: {argument} is not {ALIGNMENT_BYTES}-byte aligned")

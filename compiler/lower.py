@@ -1,0 +1,178 @@
+"""From a fused graph to kernel calls: one layer, one kernel; conversions only where the caller's layout begins or ends."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.ir import Graph, Node
+from mnv3c.graph.layer import layer_key
+from mnv3c.graph.ops import Flatten, Identity, Input, activation_of
+from mnv3c.graph.tensor import Layout, TensorType
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target
+
+Choose = Callable[[LayerWork, Sequence[Candidate]], Candidate]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor in memory. `storage` tells whether it lies as the target stores activations or as the caller sees it."""
+
+    name: str
+    type: TensorType
+    storage: Storage
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One layer or border conversion with the kernel that was chosen for it. `node` is None for a conversion."""
+
+    layer: str
+    kind: str
+    shape: str
+    candidate: Candidate
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    node: Node | None
+    macs: int
+
+
+@dataclass(frozen=True)
+class LoweredNetwork:
+    """All calls in order; `input` and `outputs` are the caller's tensors."""
+
+    graph: Graph
+    input: Tensor
+    outputs: tuple[Tensor, ...]
+    calls: tuple[KernelCall, ...]
+
+
+def first_guess(work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate that the family's own estimate ranks first."""
+    return candidates[0]
+
+
+def lower(graph: Graph, target: Target, device: CpuDevice, choose: Choose = first_guess) -> LoweredNetwork:
+    """Choose a kernel for every layer of a fused graph.
+
+    Raises UserError for a network without exactly one input, for a batch other than 1, and, naming node and op, for a
+    layer that no kernel family of the target takes.
+    """
+    return _Lowering(graph, target, device, choose).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, target: Target, device: CpuDevice, choose: Choose) -> None:
+        self._graph, self._target, self._device, self._choose = graph, target, device, choose
+        self._calls: list[KernelCall] = []
+        self._tensors: dict[str, Tensor] = {}
+        self._converted: dict[str, Tensor] = {}
+
+    def run(self) -> LoweredNetwork:
+        graph = self._graph
+        _require_compilable(graph)
+        (source,) = graph.inputs
+        assert isinstance(source.op, Input)
+        given = Tensor("<input>", graph.type_of(source.name), source.op.layout)
+        self._tensors[source.name] = given
+        ports = {name: f"<output {i}>" for i, name in enumerate(graph.outputs)}
+        for node in graph.nodes:
+            if isinstance(node.op, Flatten | Identity):
+                seen = self._tensors[node.inputs[0]]
+                self._tensors[node.name] = Tensor(seen.name, graph.type_of(node.name), seen.storage)
+            elif node is not source:
+                self._layer(node, ports)
+        outputs = tuple(self._output(name, ports[name]) for name in graph.outputs)
+        return LoweredNetwork(graph, given, outputs, tuple(self._calls))
+
+    def _layer(self, node: Node, ports: dict[str, str]) -> None:
+        inputs = tuple(self._tensors[name] for name in node.inputs)
+        candidates = self._candidates(node, inputs)
+        if candidates is None and any(tensor.storage != "target" for tensor in inputs):
+            inputs = tuple(self._as_stored(tensor) for tensor in inputs)
+            candidates = self._candidates(node, inputs)
+        if candidates is None:
+            shape = layer_key(self._graph, node)
+            raise UserError(f"node '{node.name}': target '{self._target.name}' has no kernel for {shape}")
+        output = self._result(node, ports)
+        self._tensors[node.name] = output
+        self._calls.append(
+            KernelCall(
+                layer=node.name,
+                kind=_kind(node),
+                shape=_shape([*inputs, output]),
+                candidate=self._choose(self._work(node, inputs), candidates),
+                inputs=inputs,
+                output=output,
+                node=node,
+                macs=self._graph.macs(node),
+            )
+        )
+
+    def _candidates(self, node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Candidate] | None:
+        work = self._work(node, inputs)
+        for family in self._target.families():
+            candidates = family.candidates(work, self._device)
+            if candidates is not None:
+                return candidates
+        return None
+
+    def _work(self, node: Node, inputs: tuple[Tensor, ...]) -> LayerWork:
+        types = self._graph.input_types(node)
+        return LayerWork(node.op, types, self._graph.type_of(node.name), tuple(tensor.storage for tensor in inputs))
+
+    def _result(self, node: Node, ports: dict[str, str]) -> Tensor:
+        """Where a layer writes: straight to the caller when it is an output that nothing else reads."""
+        type_ = self._graph.type_of(node.name)
+        final = node.name in ports and not self._graph.consumers(node.name)
+        if final and self._target.dense(type_, self._device, self._graph.output_layout):
+            return Tensor(ports[node.name], type_, "target")
+        return Tensor(node.name, type_, "target")
+
+    def _as_stored(self, tensor: Tensor) -> Tensor:
+        if tensor.storage == "target":
+            return tensor
+        if tensor.name not in self._converted:
+            stored = Tensor("<stored input>", tensor.type, "target")
+            self._convert(tensor, stored, tensor.storage, "in", "input.stored")
+            self._converted[tensor.name] = stored
+        return self._converted[tensor.name]
+
+    def _output(self, name: str, port: str) -> Tensor:
+        tensor = self._tensors[name]
+        if tensor.name == port:
+            return tensor
+        layout = self._graph.output_layout
+        delivered = Tensor(port, self._graph.type_of(name), layout)
+        self._convert(self._as_stored(tensor), delivered, layout, "out", f"{name}.delivered")
+        return delivered
+
+    def _convert(self, source: Tensor, destination: Tensor, layout: Layout, way: str, layer: str) -> None:
+        work = BorderWork(source.type, layout, "in" if way == "in" else "out")
+        candidate = self._target.border(work, self._device)
+        shape = f"{source.type} {layout}"
+        self._calls.append(KernelCall(layer, "border", shape, candidate, (source,), destination, None, 0))
+
+
+def _require_compilable(graph: Graph) -> None:
+    names = [node.name for node in graph.inputs]
+    if len(names) != 1:
+        raise UserError(f"graph '{graph.name}' has {len(names)} inputs ({', '.join(names)}); exactly 1 can be compiled")
+    shape = graph.type_of(names[0]).shape
+    if shape[0] != 1:
+        raise UserError(f"node '{names[0]}': batch {shape[0]} cannot be compiled, only batch 1")
+
+
+def _kind(node: Node) -> str:
+    activation = activation_of(node.op)
+    parts = [node.op.kind]
+    if activation is not None and node.op.kind != "activate":
+        parts.append(str(activation))
+    if getattr(node.op, "residual", None):
+        parts.append("residual")
+    return "+".join(parts)
+
+
+def _shape(tensors: Sequence[Tensor]) -> str:
+    *inputs, output = (str(tensor.type) for tensor in tensors)
+    return f"{','.join(inputs)}->{output}"

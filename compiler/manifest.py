@@ -1,0 +1,191 @@
+"""manifest.yaml: what an artifact is, what it was made of, and how to use it."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mnv3c.compiler.build import KernelJob
+from mnv3c.compiler.cache import toolchain_versions
+from mnv3c.compiler.link import ArtifactFiles
+from mnv3c.compiler.lower import LoweredNetwork
+from mnv3c.compiler.memory import MemoryPlan
+from mnv3c.compiler.program import Program
+from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.toolchain import Toolchain
+
+FORMAT = "mnv3c-artifact/1"
+
+
+class PortEntry(BaseModel):
+    """An input or output as the C API sees it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    shape: tuple[int, ...]
+    layout: Literal["NHWC", "NCHW"]
+
+
+class PreprocessingEntry(BaseModel):
+    """How an image becomes the input; see graph.ir.Preprocessing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class LayerEntry(BaseModel):
+    """One call."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    kind: str
+    shape: str
+    macs: int
+    bytes_in: int
+    bytes_out: int
+    kernel: str
+    parameters: dict[str, int]
+
+
+class FileEntry(BaseModel):
+    """A file of the artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """The document. `architecture` is the machine that runs the bench; `memory` is in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal["mnv3c-artifact/1"]
+    name: str
+    versions: dict[str, str]
+    target: str
+    architecture: Literal["x86_64", "aarch64", "riscv64"]
+    triple: str
+    operating_system: Literal["linux", "android"]
+    device: str
+    device_sha256: str
+    llvm: str
+    input: PortEntry
+    outputs: tuple[PortEntry, ...]
+    preprocessing: PreprocessingEntry | None
+    memory: dict[str, int]
+    check: dict[str, float]
+    files: dict[str, FileEntry]
+    layers: tuple[LayerEntry, ...]
+
+
+def manifest(
+    network: LoweredNetwork,
+    program: Program,
+    memory: MemoryPlan,
+    jobs: Sequence[KernelJob],
+    files: ArtifactFiles,
+    toolchain: Toolchain,
+    device: CpuDevice,
+    seed: int,
+    tolerance: float,
+) -> Manifest:
+    """The manifest of an artifact whose files are in place."""
+    graph = network.graph
+    preprocessing = graph.preprocessing
+    output_layout = graph.output_layout
+    return Manifest(
+        format="mnv3c-artifact/1",
+        name=program.name,
+        versions={"mnv3c": version("mnv3c"), **toolchain_versions()},
+        target=device.target,
+        architecture=_architecture(toolchain),
+        triple=toolchain.triple,
+        operating_system="android" if toolchain.android else "linux",
+        device=device.name,
+        device_sha256=device.fingerprint,
+        llvm=jobs[0].llvm_target,
+        input=PortEntry(name=program.input.name, shape=program.input.shape, layout=_layout(network.input.storage)),
+        outputs=tuple(PortEntry(name=p.name, shape=p.shape, layout=output_layout) for p in program.outputs),
+        preprocessing=PreprocessingEntry(mean=preprocessing.mean, std=preprocessing.std) if preprocessing else None,
+        memory={
+            "peak_activation_bytes": memory.peak_bytes,
+            "lower_bound_bytes": memory.lower_bound_bytes,
+            "weights_bytes": program.weights_bytes,
+        },
+        check={"seed": seed, "tolerance": tolerance},
+        files={
+            role: _file(path)
+            for role, path in (("library", files.library), ("header", files.header), ("bench", files.bench))
+        },
+        layers=tuple(
+            LayerEntry(
+                name=call.layer,
+                kind=call.kind,
+                shape=call.shape,
+                macs=call.macs,
+                bytes_in=graph.bytes_in(call.node) if call.node else call.output.type.bytes,
+                bytes_out=call.output.type.bytes,
+                kernel=job.symbol,
+                parameters=dict(call.candidate.parameters),
+            )
+            for call, job in zip(network.calls, jobs, strict=True)
+        ),
+    )
+
+
+def write_manifest(document: Manifest, path: Path) -> Path:
+    """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, width=120)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MissingError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of an artifact. Raises UserError naming the file and the key."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path}: not a manifest")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {key}: {first['msg']}") from None
+
+
+def _file(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(path=path.name, sha256=digest, bytes=path.stat().st_size)
+
+
+def _layout(storage: str) -> Literal["NHWC", "NCHW"]:
+    return "NCHW" if storage == "NCHW" else "NHWC"
+
+
+def _architecture(toolchain: Toolchain) -> Literal["x86_64", "aarch64", "riscv64"]:
+    name = toolchain.static_triple.partition("-")[0]
+    match name:
+        case "x86_64" | "aarch64" | "riscv64":
+            return name
+        case _:
+            raise ValueError(f"unknown architecture {name}")

@@ -1,0 +1,117 @@
+"""The whole way: graph -> passes -> layers -> kernels -> objects -> program -> linked artifact."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnv3c.compiler.assemble import assemble
+from mnv3c.compiler.build import KernelJob, build_kernels
+from mnv3c.compiler.cache import FileCache
+from mnv3c.compiler.link import ArtifactFiles, link_artifact
+from mnv3c.compiler.lower import LoweredNetwork, lower
+from mnv3c.compiler.manifest import manifest, write_manifest
+from mnv3c.compiler.memory import MemoryPlan
+from mnv3c.compiler.program import Program
+from mnv3c.compiler.reference import reference_file
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.ir import Graph
+from mnv3c.graph.passes.default import default_passes
+from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.graph.yaml_io import save_graph
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import OperatingSystem, Target
+from mnv3c.targets.toolchain import Toolchain
+
+CHECK_SEED = 0
+CHECK_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of the compilation. `message` gets slow steps, `kernels` (done, total), `stage` each stage's text."""
+
+    message: Callable[[str], None] = lambda text: None
+    kernels: Callable[[int, int], None] = lambda done, total: None
+    stage: Callable[[str, Callable[[], str]], None] = lambda name, text: None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled network: its folder, its files, and what was decided on the way."""
+
+    directory: Path
+    files: ArtifactFiles
+    manifest: Path
+    network: LoweredNetwork
+    program: Program
+    memory: MemoryPlan
+    toolchain: Toolchain
+    compile_s: float
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """Compiles graphs for one device of one target."""
+
+    target: Target
+    device: CpuDevice
+    operating_system: OperatingSystem = "linux"
+    cache: FileCache = field(default_factory=FileCache.default)
+    listener: Listener = field(default_factory=Listener)
+
+    def compile(self, graph: Graph, directory: Path) -> Artifact:
+        """Write the artifact of a graph into `directory`.
+
+        Raises UserError for a graph that cannot be compiled, MissingError for a missing tool or a full disk.
+        """
+        begin = time.monotonic()
+        if not graph.weights:
+            raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
+        fused = run_passes(graph, default_passes(), self._show_pass)
+        network = lower(fused, self.target, self.device)
+        self.listener.stage("calls", lambda: _calls_text(network))
+        jobs = [KernelJob.of(call.candidate, self.target.llvm_target(self.device)) for call in network.calls]
+        objects = build_kernels(jobs, self.cache, self.listener.kernels)
+        self.listener.stage("kernels", lambda: _kernels_text(jobs))
+        program, weights, memory = assemble(network, [job.symbol for job in jobs], self.target, self.device)
+        reference = reference_file(fused, CHECK_SEED, self.cache)
+        toolchain = self.target.toolchain(self.device, self.operating_system)
+        with tempfile.TemporaryDirectory(prefix="mnv3c-") as folder:
+            weights_path = Path(folder) / "weights.bin"
+            weights.write(weights_path)
+            files = link_artifact(
+                directory,
+                program,
+                sorted(set(objects.values())),
+                weights_path,
+                reference,
+                toolchain,
+                self.listener.message,
+                seed=CHECK_SEED,
+                tolerance=CHECK_TOLERANCE,
+            )
+        save_graph(fused.rebuilt(fused.nodes, weights={}), directory / "graph.yaml")
+        document = manifest(network, program, memory, jobs, files, toolchain, self.device, CHECK_SEED, CHECK_TOLERANCE)
+        path = write_manifest(document, directory / "manifest.yaml")
+        elapsed = time.monotonic() - begin
+        return Artifact(directory, files, path, network, program, memory, toolchain, elapsed)
+
+    def _show_pass(self, name: str, graph: Graph) -> None:
+        from mnv3c.graph.printer import format_graph
+
+        self.listener.stage(name, lambda: format_graph(graph))
+
+
+def _calls_text(network: LoweredNetwork) -> str:
+    rows = [
+        f"{call.layer}: {call.kind} {call.shape} [{call.candidate.family} {dict(call.candidate.parameters)}]"
+        for call in network.calls
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _kernels_text(jobs: list[KernelJob]) -> str:
+    unique = {job.symbol: job for job in jobs}
+    return "\n".join(str(job.candidate.build(symbol)) for symbol, job in unique.items()) + "\n"

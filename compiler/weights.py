@@ -1,0 +1,42 @@
+"""The packed weights of a program, as one file with aligned, deduplicated parts."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.compiler.program import Argument, Region
+
+_ALIGNMENT_BYTES = 64
+
+
+@dataclass
+class WeightsBlob:
+    """Collects arrays; each gets a 64-byte aligned place, equal ones share it."""
+
+    _parts: list[bytes] = field(default_factory=list)
+    _places: dict[bytes, int] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def add(self, values: npt.NDArray[np.float32]) -> Argument:
+        """The kernel argument that reads these values."""
+        data = np.ascontiguousarray(values, dtype="<f4").tobytes()
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._places:
+            self._places[digest] = self._bytes
+            padded = data + bytes(-len(data) % _ALIGNMENT_BYTES)
+            self._parts.append(padded)
+            self._bytes += len(padded)
+        return Argument(Region.WEIGHTS, self._places[digest], values.size)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self._bytes
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        with path.open("wb") as file:
+            file.writelines(self._parts)
