@@ -6,7 +6,7 @@ Columns stand at fixed places, so renaming a node changes its own line and those
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.ops import Conv2d, attributes
 
-CALL_COLUMN, ATTRIBUTES_COLUMN, TYPE_COLUMN, WORK_COLUMN = 27, 70, 132, 150
+CALL_COLUMN, ATTRIBUTES_COLUMN, TYPE_COLUMN, WORK_COLUMN = 27, 70, 150, 170
 SHOWN_BY_TYPE = frozenset({"out_channels", "units"})
 
 

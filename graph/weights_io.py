@@ -5,7 +5,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(([0
 _MAX_HEADER_BYTES = 4096
 
 
-def write_weights(file: BinaryIO, weights: Mapping[str, Array]) -> None:
+def write_weights(file: IO[bytes], weights: Mapping[str, Array]) -> None:
     """Write arrays under their names. The same weights give the same bytes."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, value in weights.items():

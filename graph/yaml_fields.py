@@ -5,8 +5,7 @@ import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mnv3c.graph.activation import Activation
 
@@ -37,7 +36,7 @@ def encode_fields(value: Any) -> dict[str, object]:
 
 def decode_fields(cls: type[T], data: Mapping[str, object]) -> T:
     """The dataclass with these fields. Raises FieldError for an unknown, missing or unfit one."""
-    hints = _hints(cls)
+    hints = get_type_hints(cls)
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
@@ -51,7 +50,7 @@ def decode_fields(cls: type[T], data: Mapping[str, object]) -> T:
 def decode(name: str, hint: Any, value: object) -> Any:
     """The value as its type hint asks for. Raises FieldError."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):
         present = next(argument for argument in arguments if argument is not type(None))
         return None if value is None else decode(name, present, value)
     if origin is tuple:
@@ -70,11 +69,6 @@ def shown(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER:
         return "an integer over 2**62"
     return reprlib.repr(value)
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
 
 
 def _decode_tuple(name: str, arguments: tuple[Any, ...], value: object) -> tuple[Any, ...]:

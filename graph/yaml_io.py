@@ -1,15 +1,17 @@
 """A graph as a readable YAML file with its weights beside it."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import IO, Any, get_args
 
 import yaml
 
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.ir import Array, Graph, GraphError, Node, Preprocessing
-from mnv3c.graph.ops import OP_TYPES, Op
+from mnv3c.graph.ops import OP_TYPES, Input, Op
 from mnv3c.graph.tensor import Layout
 from mnv3c.graph.verify import verify
 from mnv3c.graph.weights_io import read_weights, write_weights
@@ -33,14 +35,18 @@ def save_graph(graph: Graph, path: Path) -> None:
     if path.suffix != ".yaml":
         raise UserError(f"{path}: a graph is saved to a file that ends in .yaml")
     verify(graph)
-    for name in (graph.name, *(node.name for node in graph.nodes)):
-        _require_name(f"{path}: name", name)
+    try:
+        for name in (graph.name, *(node.name for node in graph.nodes)):
+            _require_name("name", name)
+    except FieldError as error:
+        raise UserError(f"{path}: {error}") from None
     weights = _used_weights(graph)
     weights_path = path.with_suffix(".npz")
     text = _text(graph, weights_path.name if weights else None)
+    files: dict[Path, Callable[[IO[bytes]], object]] = {path: lambda file: file.write(text.encode("utf-8"))}
     if weights:
-        _write(weights_path, lambda file: write_weights(file, weights))
-    _write(path, lambda file: file.write(text.encode("utf-8")))
+        files = {weights_path: lambda file: write_weights(file, weights)} | files
+    _write(files)
 
 
 def load_graph(path: Path) -> Graph:
@@ -105,20 +111,24 @@ def _dump(data: object, flow: bool | None) -> str:
     return text
 
 
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write to a temporary name in the same folder, then rename."""
-    temporary: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            write(file)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise MissingError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+def _write(files: Mapping[Path, Callable[[IO[bytes]], object]]) -> None:
+    """Write each file under a temporary name in its folder, then rename all."""
+    with ExitStack() as stack:
+        staged: dict[Path, Path] = {}
+        for path, write in files.items():
+            try:
+                with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+                    staged[path] = Path(file.name)
+                    stack.callback(staged[path].unlink, missing_ok=True)
+                    write(file)
+            except OSError as error:
+                raise MissingError(f"{path}: cannot be written: {error.strerror or error}") from None
+        for path, temporary in staged.items():
+            try:
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except OSError as error:
+                raise MissingError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _decoded(document: object) -> tuple[Graph, str | None]:
@@ -169,9 +179,12 @@ def _decoded_node(where: str, data: object, op_types: Mapping[str, type[Op]]) ->
     inputs = decode(f"{where}: inputs", tuple[str, ...], data.get("inputs", []))
     own = {key: value for key, value in data.items() if key not in ("name", "op", "inputs")}
     try:
-        return Node(name, decode_fields(op_type, own), inputs)
+        op = decode_fields(op_type, own)
     except FieldError as error:
         raise FieldError(f"{where}: {error}") from None
+    if isinstance(op, Input) and len(op.shape) not in (2, 4):
+        raise FieldError(f"{where}: shape must have 2 or 4 extents, not {len(op.shape)}")
+    return Node(name, op, inputs)
 
 
 def _require_name(key: str, value: object) -> str:
@@ -185,8 +198,5 @@ def _require_sizes(graph: Graph) -> None:
         if graph.type_of(node.name).elements > MAX_ELEMENTS:
             raise GraphError(f"node '{node.name}' has {graph.type_of(node.name)}, over {MAX_ELEMENTS} elements")
         for role, shape in node.op.weights(graph.input_types(node)).items():
-            elements = 1
-            for extent in shape:
-                elements *= extent
-            if elements > MAX_ELEMENTS:
+            if math.prod(shape) > MAX_ELEMENTS:
                 raise GraphError(f"node '{node.name}': weight '{role}' has over {MAX_ELEMENTS} elements")

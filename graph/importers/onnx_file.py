@@ -113,9 +113,7 @@ def tensor_values(tensor: Any, folder: Path) -> Values:
 def _listed_values(tensor: Any, storage: _Storage, shape: tuple[int, ...]) -> Values:
     listed = getattr(tensor, storage.field)
     if len(listed) != math.prod(shape):
-        raise OnnxError(
-            f"tensor {shown(tensor.name)}: shape {shape} does not hold its {len(listed)} values"
-        )
+        raise OnnxError(f"tensor {shown(tensor.name)}: shape {shape} does not hold its {len(listed)} values")
     try:
         values = np.array(listed, dtype=storage.packed or storage.dtype)
     except OverflowError:

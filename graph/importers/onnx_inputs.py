@@ -32,9 +32,7 @@ def read_inputs(model: Any, nodes: list[OnnxNode], scope: Scope, shapes: dict[st
     names = [value.name for value in inputs]
     for name in shapes:
         if name not in names:
-            raise OnnxError(
-                f"has no input {shown(name)} to pin; its inputs: {', '.join(map(shown, names))}"
-            )
+            raise OnnxError(f"has no input {shown(name)} to pin; its inputs: {', '.join(map(shown, names))}")
     for value in inputs:
         if value.name in scope.values:
             raise OnnxError(f"two inputs are named {shown(value.name)}")

@@ -82,9 +82,7 @@ def _with_constant(node: OnnxNode, scope: Scope, x: Tensor, index: int, flipped:
         return scope.emit(node, ScalarAffine(scale, shift), (x,))
     per_channel = tuple(extent if i == axis else 1 for i, extent in enumerate(x.shape))
     if aligned != per_channel:
-        raise OnnxError(
-            f"constant of shape {constant.shape} is neither scalar nor one value per channel of {x.shape}"
-        )
+        raise OnnxError(f"constant of shape {constant.shape} is neither scalar nor one value per channel of {x.shape}")
     values = scope.weight(node, index, constant.ndim).ravel()
     weights = _channel_affine(node.op_type, values, flipped)
     return scope.emit(node, ChannelAffine(scale="scale" in weights, shift="shift" in weights), (x,), weights)

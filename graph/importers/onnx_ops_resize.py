@@ -108,7 +108,8 @@ def _factors(node: OnnxNode, scope: Scope, x: Tensor) -> tuple[_Axis, _Axis]:
         raise OnnxError(f"attribute 'axes' is {list(axes)}")
     scales: dict[int, float] = {}
     sizes: dict[int, int] = {}
-    if node.has(3):
+    # Opset 11 marks the one that is not meant with an empty list.
+    if node.has(3) and scope.constant(node, 3).size:
         sizes = _by_axis(axes, scope.integers(node, 3))
     else:
         values = scope.constant(node, 2)

@@ -2,8 +2,6 @@
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from mnv3c.compiler.check_input import check_input
 from mnv3c.compiler.link import ArtifactFiles, link_artifact
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
+from mnv3c.compiler.zig import Zig
 from mnv3c.targets.toolchain import Toolchain
 
 HERE = Path(__file__).parent
@@ -30,11 +29,10 @@ def compute(values: Floats) -> Floats:
     return np.ascontiguousarray((values * WEIGHTS)[::-1][:8])
 
 
-def run_zig_cc(*arguments: str | Path) -> None:
-    """Compile with zig, and let every warning fail the test."""
-    command = [sys.executable, "-m", "ziglang", "cc", "-Wall", "-Wextra", "-Werror", "-g0", f"-I{RUNTIME}", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+def run_zig_cc(target: str, output: Path, *arguments: str | Path) -> None:
+    """Compile or link with zig, and let every warning fail the test."""
+    strict = ("-Wall", "-Wextra", "-Werror", f"-I{RUNTIME}")
+    Zig(output.parent, print).run(target, (*strict, *map(str, arguments)), output.name)
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def compile_for(triple: str) -> Path:
         path = directory / f"{triple}.o"
         if not path.exists():
-            run_zig_cc("-target", triple, "-O2", "-fno-sanitize=all", "-fPIC", "-c", HERE / "kernels.c", "-o", path)
+            run_zig_cc(triple, path, "-c", HERE / "kernels.c")
         return path
 
     return compile_for

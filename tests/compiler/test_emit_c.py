@@ -41,15 +41,14 @@ def test_every_source_compiles_without_warnings(program: Program, zig_cc: ZigCC,
     runtime = Path(sys.modules["mnv3c.compiler.emit_c"].__file__ or "").with_name("runtime")
     for source in (tmp_path / "net.c", *sorted(runtime.glob("*.c"))):
         if not source.name.startswith("bionic_"):
-            target = ("-target", "aarch64-linux-musl", "-std=gnu11", "-Wpedantic")
-            zig_cc(*target, "-c", source, "-o", tmp_path / "out.o")
+            zig_cc("aarch64-linux-musl", tmp_path / "out.o", "-Wpedantic", "-c", source)
 
 
 def test_header_is_cplusplus_too(program: Program, zig_cc: ZigCC, tmp_path: Path) -> None:
     (tmp_path / "net.h").write_text(emit_header(program), encoding="utf-8")
     source = tmp_path / "use.cpp"
     source.write_text('#include "net.h"\nint use(const float* in, float* out) { return net_run(in, out); }\n')
-    zig_cc("-target", "x86_64-linux-musl", "-std=c++11", "-Wpedantic", "-c", source, "-o", tmp_path / "use.o")
+    zig_cc("x86_64-linux-musl", tmp_path / "use.o", "-std=c++11", "-Wpedantic", "-c", source)
     assert b"net_run" in (tmp_path / "use.o").read_bytes()
     assert b"_Z7net_run" not in (tmp_path / "use.o").read_bytes()
 

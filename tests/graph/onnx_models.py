@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from tests.onnx_export import run_onnx
 
 from mnv3c.graph.importers.onnx import import_onnx
 from mnv3c.graph.ir import Graph
@@ -19,7 +20,6 @@ from mnv3c.graph.passes.drop_identities import DropIdentities
 from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.passes.recognise_activations import RecogniseActivations
 from mnv3c.graph.reference import run
-from tests.onnx_export import run_onnx
 
 Array = npt.NDArray[np.float32]
 Shapes = Mapping[str, tuple[int, ...]]

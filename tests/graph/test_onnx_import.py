@@ -9,13 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-
-from mnv3c.graph.activation import HSWISH, Activation
-from mnv3c.graph.importers.onnx import import_onnx
-from mnv3c.graph.ir import Graph
-from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
-from mnv3c.graph.ops import Activate, ChannelAffine, Conv2d, Dense, Input, Pool2d, Resize
-from mnv3c.graph.passes.pipeline import run_passes
 from tests.graph.onnx_models import (
     IMAGE,
     PASSES,
@@ -29,8 +22,17 @@ from tests.graph.onnx_models import (
 )
 from tests.onnx_export import run_onnx, to_onnx
 
+from mnv3c.graph.activation import HSWISH, Activation
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.importers.onnx import import_onnx
+from mnv3c.graph.ir import Graph
+from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
+from mnv3c.graph.ops import Activate, ChannelAffine, Conv2d, Dense, Input, Pool2d, Resize
+from mnv3c.graph.passes.pipeline import run_passes
+
 OPSETS = (11, 13, 17, newest_opset())
 CLS, DET, REC = "ch_ppocr_mobile_v2.0_cls_infer.onnx", "ch_PP-OCRv3_det_infer.onnx", "ch_PP-OCRv3_rec_infer.onnx"
+F32 = np.float32
 
 Body = tuple[list[Any], dict[str, Any]]
 Case = Callable[[int], Body]
@@ -73,9 +75,9 @@ def squeezed_in_two_steps(opset: int) -> Body:
 def mean(keepdims: int) -> Case:
     def case(opset: int) -> Body:
         axes = ([], {"axes": [-1, 2]}) if opset < 18 else (["axes"], {})
-        return [
-            helper.make_node("ReduceMean", ["x", *axes[0]], ["y"], keepdims=keepdims, **axes[1])
-        ], {"axes": np.array([-1, 2])}
+        return [helper.make_node("ReduceMean", ["x", *axes[0]], ["y"], keepdims=keepdims, **axes[1])], {
+            "axes": np.array([-1, 2])
+        }
 
     return case
 
@@ -154,13 +156,15 @@ def classifier(opset: int) -> Body:
 
 
 def resize(scales: Any = None, sizes: Any = None, **attributes: Any) -> Case:
-    inputs = ["x", "roi", "scales" if scales is not None else "", *(["sizes"] if sizes is not None else [])]
-    constants = {"roi": np.zeros(0, np.float32)}
-    if scales is not None:
-        constants["scales"] = np.array(scales, np.float32)
-    if sizes is not None:
-        constants["sizes"] = np.array(sizes, np.int64)
-    return lambda opset: ([helper.make_node("Resize", inputs, ["y"], **attributes)], constants)
+    def case(opset: int) -> Body:
+        constants = {"empty": np.zeros(0, F32), "scales": np.array(scales or [], F32)}
+        inputs = ["x", "empty" if opset < 13 else "", "scales" if scales or opset < 13 else ""]
+        if sizes is not None:
+            inputs.append("sizes")
+            constants["sizes"] = np.array(sizes, np.int64)
+        return [helper.make_node("Resize", inputs, ["y"], **attributes)], constants
+
+    return case
 
 
 def linear(coordinates: str) -> Case:
@@ -168,7 +172,6 @@ def linear(coordinates: str) -> Case:
 
 
 CHANNELS = random(1, 3, 1, 1)
-F32 = np.float32
 NORM = (random(3), random(3, seed=1), random(3, seed=2), np.abs(random(3, seed=3)) + F32(0.1))
 CASES: dict[str, Case] = {
     "conv": conv(),
@@ -379,8 +382,6 @@ def test_text_detector(height: int, width: int, tmp_path: Path) -> None:
 
 
 def test_recogniser_is_refused_by_its_op() -> None:
-    from mnv3c.graph.errors import UserError
-
     with pytest.raises(UserError, match=r"rec_infer\.onnx: node 'Reshape_4' \(Reshape\): from \(1, 120, 1, 40\)"):
         import_onnx(ocr_model(REC), {"x": (1, 3, 48, 320)})
 
