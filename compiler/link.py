@@ -55,7 +55,7 @@ def link_artifact(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{program.name}-", dir=directory) as folder:
-            work = Path(folder)
+            work = Path(folder).resolve()  # zig runs in it
             _write_sources(work, program, weights, reference, seed, tolerance)
             built = _build(Zig(work, progress), program.name, [path.resolve() for path in objects], toolchain)
             return ArtifactFiles(*(path.replace(directory / path.name) for path in built))

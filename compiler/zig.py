@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ _COMMON_FLAGS = (
     "-fno-sanitize=all",  # zig turns sanitizers on otherwise
     "-fno-stack-protector",
 )
+_FULL_DISK_BYTES = 1 << 20
 
 
 class LinkError(Exception):
@@ -78,7 +80,9 @@ class Zig:
         return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(shared), "ZIG_LOCAL_CACHE_DIR": local}
 
     def _error(self, output: str, messages: str) -> Exception:
-        if "NoSpaceLeft" in messages or "No space left" in messages:
+        # The linker writes through a memory map: on a full disk it may die without a word.
+        silent = not messages.strip() and shutil.disk_usage(self.work).free < _FULL_DISK_BYTES
+        if silent or "NoSpaceLeft" in messages or "No space left" in messages:
             return MissingError(f"no space left for linking {output} in {self.work.parent} or {self._global_cache()}")
         lines = [line.strip() for line in messages.splitlines() if line.strip()]
         first = next((line for line in lines if "error:" in line), lines[0] if lines else "zig gave no message")

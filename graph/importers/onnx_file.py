@@ -1,6 +1,7 @@
 """Reading an ONNX file: the protobuf, the tensors in it, and the external data beside it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,25 @@ def read_model(path: Path) -> Any:
         raise UserError(f"{path}: not an ONNX file, or damaged (protobuf cannot be decoded)") from None
     if not model.HasField("graph") or not model.graph.node:
         raise UserError(f"{path}: not an ONNX file: it holds no graph")
+    # What is not UTF-8 comes as bytes, or as an error, depending on protobuf's implementation.
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise UserError(f"{path}: damaged: a name in it is not UTF-8")
     return model
+
+
+def _names(model: Any) -> Iterator[object]:
+    """Every name in the file that the importer reads."""
+    graph = model.graph
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (value.name for value in (*graph.input, *graph.output))
+    tensors = [*graph.initializer]
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+        tensors += [attribute.t for attribute in node.attribute]
+    for tensor in tensors:
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def opset_of(model: Any) -> int:
@@ -124,7 +143,7 @@ def _listed_values(tensor: Any, storage: _Storage, shape: tuple[int, ...]) -> Va
 def _external_bytes(tensor: Any, folder: Path, size: int) -> bytes:
     name, entries = shown(tensor.name), {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    if not location or "\0" in location or Path(location).name != location or "\\" in location:
+    if not location or "\0" in location or Path(location).name != location or location == ".." or "\\" in location:
         raise OnnxError(f"tensor {name}: external data {shown(location)} must be a file in the model's own folder")
     path = (folder / location).resolve()
     if path.parent != folder.resolve():

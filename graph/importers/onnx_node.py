@@ -36,7 +36,7 @@ class OnnxNode:
         self._unread = set(self._attributes)
 
     def __str__(self) -> str:
-        return f"node {shown(self.name)} ({self.op_type})"
+        return f"node {shown(self.name)} ({shown(self.op_type)[1:-1]})"
 
     def has(self, index: int) -> bool:
         """Whether the optional input `index` is given."""

@@ -287,11 +287,13 @@ def test_strings_and_sparse_weights_are_refused(tmp_path: Path) -> None:
     assert "sparse initializers" in refusal(saved(model, tmp_path))
 
 
-def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
-    data = onnx_model([node("Relu", "x")]).SerializeToString().replace(b"Relu", b"Re\xff\xfe")
+@pytest.mark.parametrize("name", ["Relu", "tensor", "weight", "first", "alpha"])
+def test_names_that_are_not_utf8_are_refused(name: str, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["tensor"], name="first"), node("Elu", "tensor", alpha=1.0)]
+    data = onnx_model(nodes, {"weight": F32(1)}).SerializeToString()
     path = tmp_path / "model.onnx"
-    path.write_bytes(data)
-    assert "not UTF-8" in refusal(path) or "damaged" in refusal(path)
+    path.write_bytes(data.replace(name.encode(), b"\xff\xfe" + name.encode()[2:]))
+    assert "damaged: a name in it is not UTF-8" in refusal(path)
 
 
 def test_names_with_control_characters_stay_on_one_line(tmp_path: Path) -> None:

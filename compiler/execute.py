@@ -1,0 +1,109 @@
+"""Run an artifact: its bench, natively or under an emulator, on a given input."""
+
+import json
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.compiler.manifest import Manifest, PortEntry, read_manifest
+from mnv3c.compiler.transport.emulator import find_emulator
+from mnv3c.compiler.transport.host import CompletedBench, run_bench
+from mnv3c.graph.errors import MissingError, UserError
+
+Place = Literal["host", "emulator"]
+Array = npt.NDArray[np.float32]
+
+# How platform.machine() spells an architecture on other systems.
+_SPELLINGS = {"AMD64": "x86_64", "arm64": "aarch64"}
+_SIGILL = -4
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a run gave. `measured_ms` is None under an emulator, whose time says nothing about any device."""
+
+    outputs: tuple[Array, ...]
+    on: str
+    measured_ms: float | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled network on disk."""
+
+    directory: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(directory: Path) -> "Artifact":
+        """Raises UserError where the folder holds no artifact."""
+        if not directory.is_dir():
+            raise UserError(f"{directory}: no such folder; make an artifact with mnv3c compile")
+        return Artifact(directory, read_manifest(directory / "manifest.yaml"))
+
+    @property
+    def bench(self) -> Path:
+        """The bench executable."""
+        return self.directory / self.manifest.files["bench"].path
+
+    def place(self, wanted: Place | None) -> Place:
+        """Where to run: as wanted, else natively if this machine has the architecture."""
+        if wanted is not None:
+            return wanted
+        machine = platform.machine()
+        return "host" if _SPELLINGS.get(machine, machine) == self.manifest.architecture else "emulator"
+
+    def execute(self, values: Array | None, place: Place, threads: int = 1, runs: int = 0) -> Execution:
+        """Run the network on `values` (or on the built-in check input), and time it `runs` times where that has a meaning.
+
+        Raises UserError for an input of the wrong shape, MissingError where it cannot be run in that place.
+        """
+        with tempfile.TemporaryDirectory(prefix="mnv3c-run-") as folder:
+            arguments = ["--json", "--threads", str(threads), "--output", f"{folder}/output.bin"]
+            arguments += ["--runs", str(runs if place == "host" else 0), "--warmup", "3" if runs else "0"]
+            if values is not None:
+                arguments += ["--input", self._write_input(values, Path(folder) / "input.bin")]
+            done, on = self._run(arguments, place)
+            self._require_success(done, on)
+            flat = np.fromfile(f"{folder}/output.bin", dtype="<f4")
+        measured = json.loads(done.stdout).get("median_ms") if place == "host" and runs else None
+        return Execution(_split(flat, self.manifest.outputs), on, measured)
+
+    def _write_input(self, values: Array, path: Path) -> str:
+        expected = self.manifest.input.shape
+        if values.shape != expected:
+            raise UserError(
+                f"the input has shape {list(values.shape)}, the network takes {list(expected)} ({self.manifest.input.layout})"
+            )
+        path.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        return str(path)
+
+    def _run(self, arguments: Sequence[str], place: Place) -> tuple[CompletedBench, str]:
+        if place == "host":
+            return run_bench(self.bench, arguments), "host"
+        emulator = find_emulator(self.manifest.architecture)
+        return emulator.run_bench(self.bench, arguments), f"emulator ({emulator.version})"
+
+    def _require_success(self, done: CompletedBench, on: str) -> None:
+        if done.returncode == _SIGILL:
+            raise MissingError(
+                f"{self.bench.name} was compiled for {self.manifest.device}, whose instructions the {on} does not have"
+            )
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines()
+            raise MissingError(f"{self.bench.name} on {on}: {lines[-1] if lines else f'exit status {done.returncode}'}")
+
+
+def _split(flat: Array, ports: Sequence[PortEntry]) -> tuple[Array, ...]:
+    outputs, start = [], 0
+    for port in ports:
+        count = int(np.prod(port.shape))
+        outputs.append(flat[start : start + count].reshape(port.shape))
+        start += count
+    return tuple(outputs)

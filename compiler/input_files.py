@@ -1,0 +1,59 @@
+"""Inputs from files: NumPy arrays and images."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.compiler.manifest import Manifest, PreprocessingEntry
+from mnv3c.graph.errors import UserError
+
+Array = npt.NDArray[np.float32]
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def load_input(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
+    """The network's input from a .npy file (taken as it is) or an image (resized and normalised).
+
+    Raises UserError naming the file for anything that cannot be read or does not fit.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _load_array(path)
+    if suffix in IMAGE_SUFFIXES:
+        return _load_image(path, manifest, preprocessing or manifest.preprocessing)
+    raise UserError(f"{path}: an input ends in .npy, {', '.join(IMAGE_SUFFIXES)}")
+
+
+def _load_array(path: Path) -> Array:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a readable .npy file: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+        raise UserError(f"{path}: holds {getattr(values, 'dtype', 'several arrays')}, the network takes float32")
+    return values
+
+
+def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
+    if preprocessing is None:
+        raise UserError(f"{path}: this network does not say how images are normalised; give --mean and --std, or a .npy file")
+    shape, layout = manifest.input.shape, manifest.input.layout
+    height, width, channels = shape[1:] if layout == "NHWC" else (*shape[2:], shape[1])
+    if channels != 3:
+        raise UserError(f"{path}: the network takes {channels} channels, an image has 3")
+    pixels = _rgb(path, width, height) / np.float32(255.0)
+    normal = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    batch = normal[np.newaxis] if layout == "NHWC" else normal.transpose(2, 0, 1)[np.newaxis]
+    return np.ascontiguousarray(batch, dtype=np.float32)
+
+
+def _rgb(path: Path, width: int, height: int) -> Array:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable image: {' '.join(str(error).split())[:120]}") from None
+    return np.asarray(resized, dtype=np.float32)

@@ -1,0 +1,184 @@
+"""`mnv3c compile`: a network to a native program."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
+from mnv3c.graph.errors import MissingError, UserError
+
+if TYPE_CHECKING:
+    from mnv3c.compiler.pipeline import Artifact, Listener
+
+_STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
+_TABLE_WIDTH = 150
+
+
+@with_model_options
+def compile_command(
+    model: ModelArgument = "large",
+    *,
+    options: ModelOptions,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="arm64, x86_64, ... (see mnv3c targets); by default this host's.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A device of the target, or a device .yaml; default: the target's own.")
+    ] = None,
+    operating_system: Annotated[str, typer.Option("--os", metavar="linux|android", help="Where it will run.")] = "linux",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: build/NAME-TARGET.")
+    ] = None,
+    dump: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE", help=f"Write a stage's text to DIR/dump: {', '.join(_STAGES)}, or all."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Compile a network into a native program that needs no TVM: a library, a header, and a bench.
+
+    Example: mnv3c compile small --target arm64 --device cortex-a55
+    """
+    from mnv3c.compiler.pipeline import Compiler
+
+    unknown = set(dump or ()) - {*_STAGES, "all"}
+    if unknown:
+        raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
+    chosen = _device(target, device)
+    graph = load_model(model, options)
+    directory = output or Path("build") / f"{graph.name}-{chosen.target}"
+    with _listening(directory, dump or []) as listener:
+        from mnv3c.targets.loader import load_target
+
+        compiler = Compiler(load_target(chosen.target), chosen, _operating_system(operating_system), listener=listener)
+        artifact = compiler.compile(graph, directory)
+    typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
+
+
+def compile_json(artifact: "Artifact") -> dict[str, Any]:
+    """The document of `mnv3c compile --json`."""
+    graph = artifact.network.graph
+    return {
+        "path": str(artifact.directory),
+        "files": {
+            "library": str(artifact.files.library),
+            "header": str(artifact.files.header),
+            "bench": str(artifact.files.bench),
+            "manifest": str(artifact.manifest),
+        },
+        "triple": artifact.toolchain.triple,
+        "compile_s": round(artifact.compile_s, 3),
+        "peak_activation_bytes": artifact.memory.peak_bytes,
+        "lower_bound_activation_bytes": artifact.memory.lower_bound_bytes,
+        "weights_bytes": artifact.program.weights_bytes,
+        "layers": [
+            {
+                "name": call.layer,
+                "kind": call.kind,
+                "in": list(call.inputs[0].type.shape),
+                "out": list(call.output.type.shape),
+                "macs": call.macs,
+                "bytes_in": graph.bytes_in(call.node) if call.node else call.output.type.bytes,
+                "bytes_out": call.output.type.bytes,
+                "kernel": call.candidate.family,
+                "parameters": dict(call.candidate.parameters),
+            }
+            for call in artifact.network.calls
+        ],
+    }
+
+
+def _device(target: str | None, device: str | None) -> Any:
+    from mnv3c.targets.registry import default_device, find_device, host_target
+
+    if device is not None:
+        return find_device(device, target)
+    target = target or host_target()
+    return find_device(default_device(target), target)
+
+
+def _operating_system(name: str) -> Any:
+    if name not in ("linux", "android"):
+        raise UserError(f"--os: '{name}' is not one of linux, android")
+    return name
+
+
+@contextmanager
+def _listening(directory: Path, dump: list[str]) -> Iterator["Listener"]:
+    """Progress on stderr while the compiler works: a bar over the kernels, a line for what takes long."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mnv3c.compiler.pipeline import Listener
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("kernels", visible=False, total=None)
+
+        def kernels(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        yield Listener(message=console.print, kernels=kernels, stage=_dumper(directory, dump))
+
+
+def _dumper(directory: Path, wanted: list[str]) -> Callable[[str, Callable[[], str]], None]:
+    def dump(stage: str, text: Callable[[], str]) -> None:
+        if stage not in wanted and "all" not in wanted:
+            return
+        path = directory / "dump" / f"{_STAGES.index(stage)}-{stage}.txt"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(), encoding="utf-8")
+        except OSError as error:
+            raise MissingError(f"cannot write {path}: {error.strerror}") from error
+
+    return dump
+
+
+def _print_summary(artifact: "Artifact") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    document = compile_json(artifact)
+    table = Table(box=None, pad_edge=False)
+    for header in ("layer", "kind", "in", "out"):
+        table.add_column(header, no_wrap=True)
+    for header in ("M MACs", "kB in", "kB out"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("kernel", no_wrap=True)
+    for layer in document["layers"]:
+        shapes = ("x".join(map(str, layer[key])) for key in ("in", "out"))
+        counts = (f"{layer[key] / scale:,.{d}f}" for key, scale, d in (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0)))
+        table.add_row(layer["name"], layer["kind"], *shapes, *counts, layer["kernel"])
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(table)
+    for line in _summary_lines(artifact, document):
+        console.print(line)
+
+
+def _summary_lines(artifact: "Artifact", document: dict[str, Any]) -> Iterator[str]:
+    program, memory = artifact.program, artifact.memory
+    macs = sum(layer["macs"] for layer in document["layers"])
+    kernels = len({call.symbol for call in program.calls})
+    bench = artifact.files.bench
+    yield ""
+    yield f"{len(program.calls)} layers, {kernels} kernels, {macs / 1e6:.2f} M MACs, compiled in {artifact.compile_s:.1f} s"
+    yield (
+        f"activations {memory.peak_bytes / 1e6:.2f} MB (lower bound {memory.lower_bound_bytes / 1e6:.2f} MB), "
+        f"weights {program.weights_bytes / 1e6:.2f} MB"
+    )
+    yield ""
+    for path in (artifact.files.library, artifact.files.header, bench, artifact.manifest):
+        yield f"  {path}"
+    yield ""
+    yield f"run it here:       mnv3c run {artifact.directory}"
+    if artifact.toolchain.android:
+        yield f"run it on a phone: adb push {bench} /data/local/tmp && adb shell /data/local/tmp/{bench.name} --profile"
+    else:
+        yield f"run it on a board: scp {bench} BOARD: && ssh BOARD ./{bench.name} --check && ssh BOARD ./{bench.name} --profile"

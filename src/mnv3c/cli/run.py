@@ -1,0 +1,126 @@
+"""`mnv3c run`: run a compiled network on an input."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnv3c.graph.errors import MissingError, UserError
+
+if TYPE_CHECKING:
+    from mnv3c.compiler.execute import Artifact, Execution, Place
+    from mnv3c.compiler.manifest import PreprocessingEntry
+
+
+def run(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that mnv3c compile made.")],
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="A .npy (float32, the network's shape), .png or .jpg file.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="host or emulator; by default whichever runs this architecture.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the output (several: NAME-0.npy, ...) to this .npy file.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the network.")] = 1,
+    runs: Annotated[int, typer.Option(min=0, help="Also time so many runs (on the host only).")] = 0,
+    mean: Annotated[str | None, typer.Option(help="Mean per RGB channel of images in 0..1, as 0.5,0.5,0.5.")] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation per RGB channel.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Run a compiled network on an image or an array, natively or under an emulator.
+
+    Example: mnv3c run build/mobilenet_v3_large-arm64 --input cat.jpg
+    """
+    from mnv3c.compiler.execute import Artifact
+    from mnv3c.compiler.input_files import load_input
+
+    artifact = Artifact.open(directory)
+    place = artifact.place(_place(on))
+    if runs and place == "emulator":
+        raise UserError("--runs: an emulator's time is no latency; time the network on a device")
+    values = load_input(input_file, artifact.manifest, _preprocessing(mean, std)) if input_file else None
+    execution = artifact.execute(values, place, threads, runs)
+    rows = _rows(artifact, execution, output, top)
+    document: dict[str, Any] = {"outputs": rows, "on": execution.on}
+    if execution.measured_ms is not None:
+        document["measured_ms"] = execution.measured_ms
+    typer.echo(json.dumps(document)) if as_json else _show(document, input_file, artifact, threads)
+
+
+def _place(on: str | None) -> "Place | None":
+    match on:
+        case None | "host" | "emulator":
+            return on
+        case _:
+            raise UserError(f"--on: '{on}' is not one of host, emulator")
+
+
+def _preprocessing(mean: str | None, std: str | None) -> "PreprocessingEntry | None":
+    from mnv3c.compiler.manifest import PreprocessingEntry
+
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise UserError("--mean and --std go together")
+    return PreprocessingEntry(mean=_triple("--mean", mean), std=_triple("--std", std))
+
+
+def _triple(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(word) for word in text.split(","))
+    except ValueError:
+        raise UserError(f"{option}: '{text}' is not three numbers, as in 0.5,0.5,0.5") from None
+    if option == "--std" and min(red, green, blue) <= 0:
+        raise UserError(f"{option}: must be positive, not '{text}'")
+    return red, green, blue
+
+
+def _rows(artifact: "Artifact", execution: "Execution", output: Path | None, top: int) -> list[dict[str, Any]]:
+    import numpy as np
+
+    rows: list[dict[str, Any]] = []
+    ports = artifact.manifest.outputs
+    for index, (port, values) in enumerate(zip(ports, execution.outputs, strict=True)):
+        row: dict[str, Any] = {"name": port.name, "shape": list(port.shape)}
+        if output is not None or values.ndim > 2:
+            path = output or artifact.directory / f"output-{artifact.manifest.name}.npy"
+            row["file"] = str(_save(path if len(ports) == 1 else path.with_stem(f"{path.stem}-{index}"), values))
+        flat = values.ravel()
+        best = np.argsort(-flat, kind="stable")[: top if values.ndim <= 2 else 0]
+        row["top"] = [[int(i), float(flat[i])] for i in best]
+        rows.append(row)
+    return rows
+
+
+def _save(path: Path, values: Any) -> Path:
+    import numpy as np
+
+    if path.suffix != ".npy":
+        raise UserError(f"--output: {path} must end in .npy")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, values)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MissingError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def _show(document: dict[str, Any], input_file: Path | None, artifact: "Artifact", threads: int) -> None:
+    source = str(input_file) if input_file else "the built-in check input"
+    typer.echo(f"{artifact.manifest.name} ({artifact.manifest.device}) on {document['on']}, input: {source}")
+    for row in document["outputs"]:
+        shape = "x".join(map(str, row["shape"]))
+        typer.echo(f"  {row['name']}: {shape}" + (f" -> {row['file']}" if "file" in row else ""))
+        for index, value in row["top"]:
+            typer.echo(f"    {index:6d}  {value:.6g}")
+    if "measured_ms" in document:
+        typer.echo(f"  measured on this host: median {document['measured_ms']:.3f} ms, {threads} thread(s)")
+    if str(document["on"]).startswith("emulator"):
+        typer.echo("  emulated: the numbers are the device's, the time it took is not a latency")
