@@ -42,8 +42,8 @@ def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntr
     height, width, channels = shape[1:] if layout == "NHWC" else (*shape[2:], shape[1])
     if channels != 3:
         raise UserError(f"{path}: the network takes {channels} channels, an image has 3")
-    pixels = _rgb(path, width, height) / np.float32(255.0)
-    normal = (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    mean, std = (np.asarray(triple, np.float32) for triple in (preprocessing.mean, preprocessing.std))
+    normal = (_rgb(path, width, height) / np.float32(255.0) - mean) / std
     batch = normal[np.newaxis] if layout == "NHWC" else normal.transpose(2, 0, 1)[np.newaxis]
     return np.ascontiguousarray(batch, dtype=np.float32)
 

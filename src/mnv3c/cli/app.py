@@ -1,5 +1,6 @@
 """The command `mnv3c`: its sub-commands, its exit codes, and one line instead of a traceback."""
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (a pager, head) has gone; what is left to say has no one to hear it.
-        sys.stdout = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         _report(error, words)
