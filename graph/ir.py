@@ -196,7 +196,8 @@ def _sorted(nodes: tuple[Node, ...], digraph: "nx.DiGraph[str]") -> tuple[Node, 
         order = list(nx.lexicographical_topological_sort(digraph, key=position.__getitem__))
     except nx.NetworkXUnfeasible:
         cycle = [edge[0] for edge in nx.find_cycle(digraph)]
-        raise GraphError(f"node '{cycle[0]}' is part of a cycle: {' -> '.join([*cycle, cycle[0]])}") from None
+        shown = cycle if len(cycle) <= 8 else [*cycle[:4], f"({len(cycle) - 5} more)", cycle[-1]]
+        raise GraphError(f"node '{cycle[0]}' is part of a cycle: {' -> '.join([*shown, cycle[0]])}") from None
     return tuple(nodes[position[name]] for name in order)
 
 

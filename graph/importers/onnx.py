@@ -74,7 +74,7 @@ def _value(node: OnnxNode, scope: Scope) -> Value:
     """Value of the node's first output."""
     if node.domain not in DEFAULT_DOMAINS:
         raise OnnxError(f"operator domain {shown(node.domain)} is not supported")
-    known = all(isinstance(scope.value(node, i), Constant) for i, name in enumerate(node.inputs) if name)
+    known = all(isinstance(scope.values.get(name), Constant) for name in node.inputs if name)
     folder = FROM_SHAPES.get(node.op_type) or (FROM_CONSTANTS.get(node.op_type) if known else None)
     if folder is not None:
         return Constant(node.outputs[0], fold(node, scope, folder))

@@ -23,7 +23,7 @@ def shown(name: str) -> str:
 
 
 class OnnxNode:
-    """A node with its attributes, each of which must be asked for: `finish` rejects a node with one left over."""
+    """A node whose inputs and attributes must each be asked for: `finish` rejects a node with one left over."""
 
     def __init__(self, proto: Any, opset: int) -> None:
         self.op_type: str = proto.op_type
@@ -34,6 +34,7 @@ class OnnxNode:
         self.name: str = proto.name or next((name for name in self.outputs if name), "")
         self._attributes: dict[str, Any] = {attribute.name: attribute for attribute in proto.attribute}
         self._unread = set(self._attributes)
+        self._unread_inputs = {index for index, name in enumerate(self.inputs) if name}
 
     def __str__(self) -> str:
         return f"node {shown(self.name)} ({shown(self.op_type)[1:-1]})"
@@ -41,6 +42,17 @@ class OnnxNode:
     def has(self, index: int) -> bool:
         """Whether the optional input `index` is given."""
         return index < len(self.inputs) and self.inputs[index] != ""
+
+    def read_input(self, index: int) -> str:
+        """Name of input `index`. Raises OnnxError if it is not given."""
+        if not self.has(index):
+            raise OnnxError(f"input {index} is missing")
+        self.ignore_input(index)
+        return self.inputs[index]
+
+    def ignore_input(self, index: int) -> None:
+        """An input that does not change what the node computes at inference."""
+        self._unread_inputs.discard(index)
 
     def integer(self, name: str, default: int) -> int:
         """Value of an integer attribute."""
@@ -106,7 +118,9 @@ class OnnxNode:
                 raise OnnxError(f"attribute '{name}' is {value}; only 0 is supported")
 
     def finish(self) -> None:
-        """Reject the node if it carries an attribute that nobody asked for."""
+        """Reject the node if it carries an input or an attribute that nobody asked for."""
+        if self._unread_inputs:
+            raise OnnxError(f"input {min(self._unread_inputs)} is not supported")
         if self._unread:
             names = ", ".join(shown(name) for name in sorted(self._unread))
             raise OnnxError(f"attribute {names} is not supported")

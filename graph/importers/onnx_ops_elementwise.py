@@ -138,6 +138,7 @@ def identity(node: OnnxNode, scope: Scope) -> Value:
 def dropout(node: OnnxNode, scope: Scope) -> Value:
     """Dropout, which does nothing at inference."""
     node.ignore("ratio", "seed")
+    node.ignore_input(1)  # the ratio
     if node.has(2) and bool(scope.constant(node, 2).any()):
         raise OnnxError("training_mode must be false")
     return scope.emit(node, Identity(), (scope.tensor(node, 0),))

@@ -108,9 +108,12 @@ def _factors(node: OnnxNode, scope: Scope, x: Tensor) -> tuple[_Axis, _Axis]:
         raise OnnxError(f"attribute 'axes' is {list(axes)}")
     scales: dict[int, float] = {}
     sizes: dict[int, int] = {}
+    node.ignore_input(1)  # the region of interest, of a mode that is refused
     # Opset 11 marks the one that is not meant with an empty list.
     if node.has(3) and scope.constant(node, 3).size:
         sizes = _by_axis(axes, scope.integers(node, 3))
+        if node.has(2) and scope.constant(node, 2).size:
+            raise OnnxError("has both scales and sizes")
     else:
         values = scope.constant(node, 2)
         if values.dtype != np.float32 or values.ndim != 1:

@@ -103,6 +103,8 @@ def concat(node: OnnxNode, scope: Scope) -> Value:
     inputs = tuple(scope.tensor(node, index) for index in range(len(node.inputs)))
     if not inputs:
         raise OnnxError("has no inputs")
+    if not node.carries("axis"):
+        raise OnnxError("attribute 'axis' is missing")
     rank, axis = len(inputs[0].shape), node.integer("axis", 1)
     if not -rank <= axis < rank or axis % rank != inputs[0].channel_axis:
         raise OnnxError(f"attribute 'axis' is {axis}; only the channel axis can be joined")

@@ -75,9 +75,7 @@ class Scope:
 
     def value(self, node: OnnxNode, index: int) -> Value:
         """Input `index` of a node. Raises OnnxError if it is not given, or nothing computes it."""
-        if not node.has(index):
-            raise OnnxError(f"input {index} is missing")
-        name = node.inputs[index]
+        name = node.read_input(index)
         if name not in self.values:
             raise OnnxError(f"reads {shown(name)}, a second output that is not supported")
         return self.values[name]

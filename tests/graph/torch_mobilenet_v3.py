@@ -1,6 +1,5 @@
 """MobileNetV3 as a torch module, as its public implementations write it; imported only where torch is installed."""
 
-from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -99,7 +98,7 @@ class MobileNetV3(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(
-            OrderedDict(hidden=nn.Linear(last, hidden), act=nn.Hardswish(), drop=nn.Dropout(0.2), out=nn.Linear(hidden, 1000))
+            nn.Linear(last, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, 1000)
         )
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
