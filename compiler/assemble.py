@@ -19,7 +19,9 @@ def assemble(
     memory = plan_memory(_lifetimes(network, target, device))
     places = _Places(network, memory, target, device)
     weights = WeightsBlob()
-    calls = tuple(_call(network, call, symbol, places, weights) for call, symbol in zip(network.calls, symbols, strict=True))
+    calls = tuple(
+        _call(network, call, symbol, places, weights) for call, symbol in zip(network.calls, symbols, strict=True)
+    )
     source = network.graph.inputs[0]
     program = Program(
         name=network.graph.name,
@@ -43,9 +45,7 @@ def caller_shape(tensor: TensorType, layout: str) -> tuple[int, ...]:
     return tensor.shape
 
 
-def _call(
-    network: LoweredNetwork, call: KernelCall, symbol: str, places: "_Places", weights: WeightsBlob
-) -> Call:
+def _call(network: LoweredNetwork, call: KernelCall, symbol: str, places: "_Places", weights: WeightsBlob) -> Call:
     values = network.graph.weights_of(call.node) if call.node is not None else {}
     packed = [weights.add(array) for array in call.candidate.pack(values)]
     arguments = (*map(places.of, call.inputs), *packed, places.of(call.output))

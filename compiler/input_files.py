@@ -37,7 +37,9 @@ def _load_array(path: Path) -> Array:
 
 def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
     if preprocessing is None:
-        raise UserError(f"{path}: this network does not say how images are normalised; give --mean and --std, or a .npy file")
+        raise UserError(
+            f"{path}: this network does not say how images are normalised; give --mean and --std, or a .npy file"
+        )
     shape, layout = manifest.input.shape, manifest.input.layout
     height, width, channels = shape[1:] if layout == "NHWC" else (*shape[2:], shape[1])
     if channels != 3:

@@ -159,7 +159,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile") from None
+        raise UserError(
+            f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(document, Mapping):

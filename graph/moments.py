@@ -36,8 +36,8 @@ Channels = npt.NDArray[np.float64]
 Weights = Mapping[str, Array]
 
 QUADRATURE_POINTS = 16
-# What independence leaves out: channels that share an activation are correlated. Chosen so that the propagated standard
-# deviations stay within a third of the true ones through MobileNetV3-Large; without it the error grows to 16 times.
+# What independence leaves out: channels that share an activation are correlated. Fitted on MobileNetV3-Large, seed 0:
+# the true standard deviations are 0.96 to 1.19 times the propagated ones, and up to 14 times without it.
 CORRELATION = 1.04
 
 

@@ -161,12 +161,11 @@ def build_prim_func(
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir
 
-    with IRBuilder() as builder:
-        with ir.prim_func(s_tir=True):
-            ir.func_name(symbol)
-            ir.func_attr({"global_symbol": symbol, "tirx.noalias": True})
-            buffers = tuple(
-                ir.arg(p.name, ir.buffer((p.elements,), "float32", align=4 if p.caller else 64)) for p in parameters
-            )
-            body(KernelBuilder(), buffers)
+    with IRBuilder() as builder, ir.prim_func(s_tir=True):
+        ir.func_name(symbol)
+        ir.func_attr({"global_symbol": symbol, "tirx.noalias": True})
+        buffers = tuple(
+            ir.arg(p.name, ir.buffer((p.elements,), "float32", align=4 if p.caller else 64)) for p in parameters
+        )
+        body(KernelBuilder(), buffers)
     return builder.get()

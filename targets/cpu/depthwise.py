@@ -1,8 +1,8 @@
 """Depthwise convolutions: each vector holds neighbouring channels, each tile a run of outputs along the width.
 
-    for row of outputs (shared out among threads)
-      for tile of columns                               its inputs are read as whole runs of memory
-        for block of channels: accumulators for `tile_columns` outputs stay in registers over all taps
+for row of outputs (shared out among threads)
+  for tile of columns                               its inputs are read as whole runs of memory
+    for block of channels: accumulators for `tile_columns` outputs stay in registers over all taps
 """
 
 from collections.abc import Mapping, Sequence

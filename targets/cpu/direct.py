@@ -201,22 +201,25 @@ class DirectFamily:
         epilogue = Epilogue(op.activation, op.residual if isinstance(op, Conv2d) else None)
         width = max(phase.horizontal.count for phase in phases)
         most_vectors = len(lanes.pieces(out.channels))
-        return tuple(
-            Direct(
-                phases,
-                input_strides(x, work.storage[0], lanes),
-                x.channels,
-                out.spatial[1],
-                out.spatial[0],
-                out.channels,
-                lanes,
-                epilogue,
-                tile_width(width, max(1, (device.vector.registers * 3 // 4) // vectors)),
-                vectors,
+        return (
+            tuple(
+                Direct(
+                    phases,
+                    input_strides(x, work.storage[0], lanes),
+                    x.channels,
+                    out.spatial[1],
+                    out.spatial[0],
+                    out.channels,
+                    lanes,
+                    epilogue,
+                    tile_width(width, max(1, (device.vector.registers * 3 // 4) // vectors)),
+                    vectors,
+                )
+                for vectors in (2, 1, 3)
+                if vectors <= most_vectors
             )
-            for vectors in (2, 1, 3)
-            if vectors <= most_vectors
-        ) or None
+            or None
+        )
 
 
 def _phases(work: LayerWork) -> tuple[Phase, ...] | None:

@@ -122,9 +122,7 @@ class Gemm:
         start = tile * self.tile_rows
         return start if self.rows % self.tile_rows == 0 else k.minimum(start, self.rows - self.tile_rows)
 
-    def _tile(
-        self, k: KernelBuilder, operands: "_Operands", row: Expr, column: Expr, pieces: Sequence[Piece]
-    ) -> None:
+    def _tile(self, k: KernelBuilder, operands: "_Operands", row: Expr, column: Expr, pieces: Sequence[Piece]) -> None:
         width = sum(piece.lanes for piece in pieces)
         stored_in, stored_out = self.lanes.stored(self.depth), self.lanes.stored(self.columns)
         tile = k.registers(self.tile_rows, pieces)

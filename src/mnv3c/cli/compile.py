@@ -27,9 +27,12 @@ def compile_command(
         str | None, typer.Option(metavar="NAME", help="arm64, x86_64, ... (see mnv3c targets); by default this host's.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A device of the target, or a device .yaml; default: the target's own.")
+        str | None,
+        typer.Option(metavar="NAME", help="A device of the target, or a device .yaml; default: the target's own."),
     ] = None,
-    operating_system: Annotated[str, typer.Option("--os", metavar="linux|android", help="Where it will run.")] = "linux",
+    operating_system: Annotated[
+        str, typer.Option("--os", metavar="linux|android", help="Where it will run.")
+    ] = "linux",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: build/NAME-TARGET.")
     ] = None,
@@ -153,7 +156,10 @@ def _print_summary(artifact: "Artifact") -> None:
     table.add_column("kernel", no_wrap=True)
     for layer in document["layers"]:
         shapes = ("x".join(map(str, layer[key])) for key in ("in", "out"))
-        counts = (f"{layer[key] / scale:,.{d}f}" for key, scale, d in (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0)))
+        counts = (
+            f"{layer[key] / scale:,.{d}f}"
+            for key, scale, d in (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0))
+        )
         table.add_row(layer["name"], layer["kind"], *shapes, *counts, layer["kernel"])
     console = Console(markup=False, highlight=False)
     console.width = max(console.width, _TABLE_WIDTH)

@@ -2,19 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.graph.errors import UserError
-from mnv3c.graph.ir import Graph, Node
-from mnv3c.graph.layer import layers
-from mnv3c.graph.ops import activation_of
-from mnv3c.graph.passes.default import default_passes
-from mnv3c.graph.passes.pipeline import run_passes
-from mnv3c.graph.printer import format_graph
-from mnv3c.graph.yaml_io import save_graph
+
+if TYPE_CHECKING:
+    from mnv3c.graph.ir import Graph, Node
 
 TABLE_WIDTH = 140
 # Column, divisor, decimals.
@@ -36,6 +32,11 @@ def graph(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show a network: its layers, multiply-accumulates, parameters and bytes."""
+    from mnv3c.graph.passes.default import default_passes
+    from mnv3c.graph.passes.pipeline import run_passes
+    from mnv3c.graph.printer import format_graph
+    from mnv3c.graph.yaml_io import save_graph
+
     if print_ir and as_json:
         raise UserError("--print and --json cannot be given together")
     loaded = load_model(model, options)
@@ -50,8 +51,10 @@ def graph(
         _print_table(shown)
 
 
-def graph_json(shown: Graph) -> dict[str, Any]:
+def graph_json(shown: "Graph") -> dict[str, Any]:
     """The document of `mnv3c graph --json`: totals and one row a layer; `in` is the shape of its first input."""
+    from mnv3c.graph.layer import layers
+
     return {
         "name": shown.name,
         "macs": shown.total_macs,
@@ -61,7 +64,9 @@ def graph_json(shown: Graph) -> dict[str, Any]:
     }
 
 
-def _row(shown: Graph, node: Node) -> dict[str, Any]:
+def _row(shown: "Graph", node: "Node") -> dict[str, Any]:
+    from mnv3c.graph.ops import activation_of
+
     activation = activation_of(node.op)
     return {
         "name": node.name,
@@ -76,7 +81,7 @@ def _row(shown: Graph, node: Node) -> dict[str, Any]:
     }
 
 
-def _print_table(shown: Graph) -> None:
+def _print_table(shown: "Graph") -> None:
     # rich takes a while to import and a JSON document needs none of it.
     from rich.console import Console
     from rich.table import Table

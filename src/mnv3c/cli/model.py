@@ -5,14 +5,15 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 
 import typer
 
 from mnv3c.graph.errors import UserError
-from mnv3c.graph.ir import Graph
-from mnv3c.graph.networks import mobilenet_v3
-from mnv3c.graph.yaml_io import load_graph
+
+# `mnv3c --help` imports this file, and shall not wait for NumPy and networkx.
+if TYPE_CHECKING:
+    from mnv3c.graph.ir import Graph
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="large, small, a graph (.yaml) or an ONNX model (.onnx).")
@@ -110,7 +111,7 @@ def with_model_options(command: Callable[..., None]) -> Callable[..., None]:
     return expanded_command
 
 
-def load_model(model: str, options: ModelOptions) -> Graph:
+def load_model(model: str, options: ModelOptions) -> "Graph":
     """The graph that a MODEL argument and its options name, with weights.
 
     Raises UserError for an unknown model or file, for network options beside a file, for `--shape` without an ONNX
@@ -126,6 +127,8 @@ def load_model(model: str, options: ModelOptions) -> Graph:
     _refuse(model, options, network_options, "is for the models large and small")
     if suffix == ".yaml":
         _refuse(model, options, ("shape",), "is for ONNX models")
+        from mnv3c.graph.yaml_io import load_graph
+
         return load_graph(Path(model))
     from mnv3c.graph.importers.onnx import import_onnx
 
@@ -140,7 +143,9 @@ def _refuse(model: str, options: ModelOptions, names: tuple[str, ...], reason: s
             raise UserError(f"--{name.replace('_', '-')} {reason}; it cannot be given with '{model}'")
 
 
-def _network_graph(variant: Literal["large", "small"], options: ModelOptions) -> Graph:
+def _network_graph(variant: Literal["large", "small"], options: ModelOptions) -> "Graph":
+    from mnv3c.graph.networks import mobilenet_v3
+
     given: dict[str, Any] = {
         field.name: getattr(options, field.name)
         for field in fields(ModelOptions)

@@ -1,0 +1,227 @@
+"""Runs kernels and whole lowered networks in this process: compiled by TVM, on buffers that betray a wrong access.
+
+Stored inputs have NaN in their padding, outputs start as NaN, and every buffer lies between guards that no kernel may
+touch. A caller's buffer starts 4 bytes past a multiple of 64, the worst alignment that a float array can have.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from mnv3c.compiler.assemble import assemble
+from mnv3c.compiler.build import KernelJob
+from mnv3c.compiler.lower import Choose, first_guess, lower
+from mnv3c.compiler.program import Argument, Program, Region
+from mnv3c.graph.ir import Graph
+from mnv3c.graph.ops import Op
+from mnv3c.graph.passes.default import default_passes
+from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.graph.reference import evaluate
+from mnv3c.graph.tensor import Layout, TensorType
+from mnv3c.targets.cpu.lanes import Lanes, device_lanes
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.loader import load_target
+from mnv3c.targets.registry import find_device
+from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target
+
+Array = npt.NDArray[np.float32]
+# Vector bits and registers: AVX-512, AVX2, Neon, and a core without vectors.
+SHAPES = ((512, 32), (256, 16), (128, 32), (32, 32))
+_GUARD_FLOATS = 64
+_GUARD_VALUE = np.float32(-1.5e30)
+
+
+@dataclass(frozen=True)
+class GuardedBuffer:
+    """`values`, somewhere inside `whole`; all of `whole` outside `values` must keep its value."""
+
+    whole: Array
+    values: Array
+
+    @staticmethod
+    def of(values: Array, misaligned: bool = False) -> "GuardedBuffer":
+        flat = np.ascontiguousarray(values, np.float32).ravel()
+        whole = np.full(flat.size + 2 * _GUARD_FLOATS + 17, _GUARD_VALUE, np.float32)
+        start = _GUARD_FLOATS + (-whole[_GUARD_FLOATS:].ctypes.data % 64) // 4 + misaligned
+        inner = whole[start : start + flat.size]
+        inner[:] = flat
+        assert inner.ctypes.data % 64 == 4 * misaligned
+        return GuardedBuffer(whole, inner)
+
+    @staticmethod
+    def empty(elements: int, misaligned: bool = False) -> "GuardedBuffer":
+        return GuardedBuffer.of(np.full(elements, np.nan, np.float32), misaligned)
+
+    def check(self) -> None:
+        """Nothing was written outside."""
+        touched = int((self.whole != _GUARD_VALUE).sum()) - int((self.values != _GUARD_VALUE).sum())
+        assert touched == 0, f"{touched} floats outside the buffer were written"
+
+
+def host_variant(bits: int, registers: int) -> CpuDevice:
+    """This machine with other vectors; skips the test where it has none so wide."""
+    device = find_device("host")
+    if bits > device.vector.bits:
+        pytest.skip(f"this machine's vectors have {device.vector.bits} bits, not {bits}")
+    vector = device.vector.model_copy(update={"bits": bits, "registers": registers})
+    return device.model_copy(update={"vector": vector})
+
+
+def compile_kernels(candidates: Mapping[str, Candidate], target: Target, device: CpuDevice) -> Any:
+    """One TVM module with a function for every symbol."""
+    import tvm
+
+    functions = {symbol: candidate.build(symbol) for symbol, candidate in candidates.items()}
+    llvm = tvm.target.Target(target.llvm_target(device))
+    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
+        return tvm.tirx.build(tvm.IRModule(functions), target=llvm)
+
+
+def caller_order(x: Array, layout: str) -> Array:
+    """A tensor in the IR's order as the caller holds it."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2) if layout == "NCHW" and x.ndim == 4 else x)
+
+
+def stored_rows(x: Array, lanes: Lanes) -> Array:
+    """A tensor as stored rows whose padding is NaN."""
+    rows = x.reshape(-1, x.shape[-1])
+    return np.pad(rows, ((0, 0), (0, lanes.stored(rows.shape[1]) - rows.shape[1])), constant_values=np.nan)
+
+
+def channels_of_rows(flat: Array, tensor: TensorType, lanes: Lanes) -> Array:
+    """The tensor that stored rows hold."""
+    return flat.reshape(-1, lanes.stored(tensor.channels))[:, : tensor.channels].reshape(tensor.shape)
+
+
+def random_tensor(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def random_weights(rng: np.random.Generator, op: Op, inputs: Sequence[TensorType]) -> dict[str, Array]:
+    """Parameters that keep values near 1."""
+    shapes = op.weights(tuple(inputs))
+    return {
+        role: random_tensor(rng, shape) / np.float32(math.sqrt(math.prod(shape[:-1]))) for role, shape in shapes.items()
+    }
+
+
+def relative_error(got: Array, expected: Array, floor: float = 0.0) -> float:
+    """Largest error over the largest expected value (or `floor`); infinite where anything is not finite."""
+    assert got.shape == expected.shape
+    scale = max(float(np.abs(expected).max()), floor)
+    error = float(np.abs(got - expected).max())
+    if not math.isfinite(error) or not math.isfinite(scale):
+        return math.inf
+    return error / scale if scale else error
+
+
+@dataclass(frozen=True)
+class KernelRunner:
+    """Offers and runs the kernels of one layer on a device that this machine can stand for."""
+
+    device: CpuDevice
+
+    @functools.cached_property
+    def target(self) -> Target:
+        return load_target(self.device.target)
+
+    @property
+    def lanes(self) -> Lanes:
+        return device_lanes(self.device)
+
+    def work(self, op: Op, inputs: Sequence[TensorType], storage: Sequence[Storage] = ()) -> LayerWork:
+        types = tuple(inputs)
+        return LayerWork(op, types, op.infer(types), tuple(storage) or ("target",) * len(types))
+
+    def candidates(self, work: LayerWork) -> Sequence[Candidate]:
+        """What the first family that knows the layer offers; none where no family does."""
+        offers = (family.candidates(work, self.device) for family in self.target.families())
+        return next((offer for offer in offers if offer is not None), ())
+
+    def run(
+        self, candidate: Candidate, work: LayerWork, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> Array:
+        """The layer's output, computed by a candidate."""
+        buffers = [
+            GuardedBuffer.of(stored_rows(x, self.lanes))
+            if storage == "target"
+            else GuardedBuffer.of(caller_order(x, storage), misaligned=True)
+            for x, storage in zip(inputs, work.storage, strict=True)
+        ]
+        buffers += [GuardedBuffer.of(array) for array in candidate.pack(weights)]
+        output = GuardedBuffer.empty(self.target.storage_elements(work.output, self.device))
+        self.call(candidate, (*buffers, output))
+        return channels_of_rows(output.values, work.output, self.lanes)
+
+    def call(self, candidate: Candidate, buffers: Sequence[GuardedBuffer]) -> None:
+        """Run a kernel; nothing but the last buffer may change."""
+        before = [buffer.values.copy() for buffer in buffers[:-1]]
+        compile_kernels({"kernel": candidate}, self.target, self.device)["kernel"](*(b.values for b in buffers))
+        for buffer in buffers:
+            buffer.check()
+        for buffer, values in zip(buffers, before, strict=False):
+            np.testing.assert_array_equal(buffer.values, values)
+
+    def error(self, candidate: Candidate, work: LayerWork, seed: int = 0, floor: float = 0.0) -> float:
+        """Relative error of a candidate on random inputs against the reference."""
+        rng = np.random.default_rng(seed)
+        inputs = [random_tensor(rng, tensor.shape) for tensor in work.inputs]
+        weights = random_weights(rng, work.op, work.inputs)
+        expected = np.asarray(evaluate(work.op, inputs, weights))
+        return relative_error(self.run(candidate, work, inputs, weights), expected, floor)
+
+    def convert(self, x: Array, layout: Layout, direction: str) -> Array:
+        """Through a border kernel: the caller's flat tensor to stored rows, or back."""
+        tensor = TensorType(x.shape)
+        work = BorderWork(tensor, layout, "in" if direction == "in" else "out")
+        dense = GuardedBuffer.of(caller_order(x, layout), misaligned=True)
+        rows = GuardedBuffer.of(stored_rows(x, self.lanes))
+        if direction == "in":
+            output = GuardedBuffer.empty(rows.values.size)
+            self.call(self.target.border(work, self.device), (dense, output))
+        else:
+            output = GuardedBuffer.empty(dense.values.size, misaligned=True)
+            self.call(self.target.border(work, self.device), (rows, output))
+        return output.values
+
+
+def run_graph(graph: Graph, device: CpuDevice, x: Array, choose: Choose = first_guess) -> dict[str, Array]:
+    """The outputs of a network in the caller's layout, computed call by call as the C program does."""
+    target = load_target(device.target)
+    network = lower(run_passes(graph, default_passes()), target, device, choose)
+    jobs = [KernelJob.of(call.candidate, target.llvm_target(device)) for call in network.calls]
+    program, weights, memory = assemble(network, [job.symbol for job in jobs], target, device)
+    module = compile_kernels({job.symbol: job.candidate for job in jobs}, target, device)
+    layout = network.input.storage
+    buffers = {
+        Region.INPUT: GuardedBuffer.of(caller_order(x, layout), misaligned=True),
+        Region.ARENA: GuardedBuffer.empty(memory.peak_bytes // 4),
+        Region.WEIGHTS: GuardedBuffer.of(np.frombuffer(weights.data(), "<f4")),
+    }
+    outputs = [GuardedBuffer.empty(port.elements) for port in program.outputs]
+    for call in program.calls:
+        module[call.symbol](*(_view(argument, program, buffers, outputs) for argument in call.arguments))
+    for buffer in (*buffers.values(), *outputs):
+        buffer.check()
+    return {port.name: buffer.values.reshape(port.shape) for port, buffer in zip(program.outputs, outputs, strict=True)}
+
+
+def _view(
+    argument: Argument,
+    program: Program,
+    buffers: Mapping[Region, GuardedBuffer],
+    outputs: Sequence[GuardedBuffer],
+) -> Array:
+    start = argument.offset_bytes // 4
+    if argument.region is not Region.OUTPUT:
+        return buffers[argument.region].values[start : start + argument.elements]
+    ends = np.cumsum([port.elements for port in program.outputs])
+    index = int(np.searchsorted(ends, start, side="right"))
+    assert start + argument.elements <= ends[index]
+    return outputs[index].values[: argument.elements]
