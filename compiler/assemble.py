@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from mnv3c.compiler.c_text import identifier
 from mnv3c.compiler.lower import KernelCall, LoweredNetwork, Tensor
 from mnv3c.compiler.memory import Lifetime, MemoryPlan, plan_memory
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
@@ -24,7 +25,7 @@ def assemble(
     )
     source = network.graph.inputs[0]
     program = Program(
-        name=network.graph.name,
+        name=identifier(network.graph.name),
         input=Port(source.name, caller_shape(network.input.type, network.input.storage)),
         outputs=tuple(
             Port(name, caller_shape(network.graph.type_of(name), network.graph.output_layout))

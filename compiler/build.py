@@ -3,8 +3,10 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +64,25 @@ def build_kernels(
         # Spawned, not forked: a fork of a process with TVM's threads can hang.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for count, _ in enumerate(pool.map(_build_into, missing, [cache] * len(missing)), start=1):
+            with _interrupts_held():
+                built = pool.map(_build_into, missing, [cache] * len(missing))
+            for count, _ in enumerate(built, start=1):
                 done(count, len(missing))
     else:
         for count, job in enumerate(missing, start=1):
             _build_into(job, cache)
             done(count, len(missing))
     return {job: cache.path(job.key, ".o") for job in jobs}
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal; workers started in here leave it to this one and end their kernel."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _build_into(job: KernelJob, cache: FileCache) -> Path:

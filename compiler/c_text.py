@@ -4,12 +4,23 @@ import re
 from collections.abc import Sequence
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_MAX_NAME_CHARACTERS = 64
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\?')
 
 
 def is_identifier(text: str) -> bool:
     """Tell whether C and C++ accept `text` as part of a name."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def identifier(text: str) -> str:
+    """Return `text` as a name that C and file systems accept: other characters than letters, digits and _ become _.
+
+    At most 64 characters; `net_` goes before what would begin with a digit or with the runtime's own `mnv3c_`.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    taken = not is_identifier(plain) or plain.startswith("mnv3c_")
+    return (f"net_{plain}" if taken else plain)[:_MAX_NAME_CHARACTERS]
 
 
 def string(text: str) -> str:

@@ -1,17 +1,19 @@
 """Run an artifact: its bench, natively or under an emulator, on a given input."""
 
 import json
+import math
 import platform
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.compiler.manifest import Manifest, PortEntry, read_manifest
+from mnv3c.compiler.manifest import Manifest, file_entry, read_manifest
 from mnv3c.compiler.transport.emulator import find_emulator
 from mnv3c.compiler.transport.host import CompletedBench, run_bench
 from mnv3c.graph.errors import MissingError, UserError
@@ -60,10 +62,11 @@ class Artifact:
         return "host" if _SPELLINGS.get(machine, machine) == self.manifest.architecture else "emulator"
 
     def execute(self, values: Array | None, place: Place, threads: int = 1, runs: int = 0) -> Execution:
-        """Run the network on `values` (or on the built-in check input), and time it `runs` times where that has a meaning.
+        """Run the network on `values` (None: the built-in check input); time it `runs` times where that has a meaning.
 
         Raises UserError for an input of the wrong shape, MissingError where it cannot be run in that place.
         """
+        self._require_bench()
         with tempfile.TemporaryDirectory(prefix="mnv3c-run-") as folder:
             arguments = ["--json", "--threads", str(threads), "--output", f"{folder}/output.bin"]
             arguments += ["--runs", str(runs if place == "host" else 0), "--warmup", "3" if runs else "0"]
@@ -73,14 +76,20 @@ class Artifact:
             self._require_success(done, on)
             flat = np.fromfile(f"{folder}/output.bin", dtype="<f4")
         measured = json.loads(done.stdout).get("median_ms") if place == "host" and runs else None
-        return Execution(_split(flat, self.manifest.outputs), on, measured)
+        return Execution(self._split(flat), on, measured)
+
+    def _require_bench(self) -> None:
+        # After this, what the bench writes and prints can be trusted to be what the manifest says.
+        if not self.bench.is_file():
+            raise MissingError(f"{self.bench}: no such file; compile again")
+        if file_entry(self.bench) != self.manifest.files["bench"]:
+            raise UserError(f"{self.bench} is not the file that manifest.yaml describes; compile again")
 
     def _write_input(self, values: Array, path: Path) -> str:
         expected = self.manifest.input.shape
         if values.shape != expected:
-            raise UserError(
-                f"the input has shape {list(values.shape)}, the network takes {list(expected)} ({self.manifest.input.layout})"
-            )
+            takes = f"{list(expected)} ({self.manifest.input.layout})"
+            raise UserError(f"the input has shape {list(values.shape)}, the network takes {takes}")
         path.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
         return str(path)
 
@@ -99,11 +108,9 @@ class Artifact:
             lines = done.stderr.strip().splitlines()
             raise MissingError(f"{self.bench.name} on {on}: {lines[-1] if lines else f'exit status {done.returncode}'}")
 
-
-def _split(flat: Array, ports: Sequence[PortEntry]) -> tuple[Array, ...]:
-    outputs, start = [], 0
-    for port in ports:
-        count = int(np.prod(port.shape))
-        outputs.append(flat[start : start + count].reshape(port.shape))
-        start += count
-    return tuple(outputs)
+    def _split(self, flat: Array) -> tuple[Array, ...]:
+        shapes = [port.shape for port in self.manifest.outputs]
+        ends = list(accumulate(map(math.prod, shapes), initial=0))
+        if ends[-1] != flat.size:
+            raise UserError(f"{self.bench.name} gave {flat.size} values, its manifest.yaml says {ends[-1]}")
+        return tuple(flat[start:end].reshape(shape) for start, end, shape in zip(ends, ends[1:], shapes, strict=False))

@@ -1,5 +1,8 @@
 """Inputs from files: NumPy arrays and images."""
 
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from mnv3c.compiler.manifest import Manifest, PreprocessingEntry
 from mnv3c.graph.errors import UserError
 
 Array = npt.NDArray[np.float32]
+_BROKEN_IMAGE = (ValueError, SyntaxError, EOFError, struct.error, zlib.error, MemoryError)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -27,12 +31,17 @@ def load_input(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry
 
 def _load_array(path: Path) -> Array:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy file: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(values, np.ndarray) or values.dtype != np.float32:
-        raise UserError(f"{path}: holds {getattr(values, 'dtype', 'several arrays')}, the network takes float32")
-    return values
+        with path.open("rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, MemoryError, OverflowError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable .npy file: {_one_line(error)}") from None
+    if values.dtype != np.float32:
+        raise UserError(f"{path}: holds {values.dtype}, the network takes float32")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: holds values that are not finite")
+    return np.asarray(values, dtype=np.float32)
 
 
 def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
@@ -41,6 +50,8 @@ def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntr
             f"{path}: this network does not say how images are normalised; give --mean and --std, or a .npy file"
         )
     shape, layout = manifest.input.shape, manifest.input.layout
+    if len(shape) != 4:
+        raise UserError(f"{path}: the network takes values of shape {list(shape)}, no image; give a .npy file")
     height, width, channels = shape[1:] if layout == "NHWC" else (*shape[2:], shape[1])
     if channels != 3:
         raise UserError(f"{path}: the network takes {channels} channels, an image has 3")
@@ -54,8 +65,19 @@ def _rgb(path: Path, width: int, height: int) -> Array:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image: {' '.join(str(error).split())[:120]}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Named formats only: some of Pillow's others start programs.
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    except OSError as error:
+        raise UserError(f"{path}: not a readable image: {error.strerror or _one_line(error)}") from None
+    except _BROKEN_IMAGE as error:
+        raise UserError(f"{path}: not a readable image: {_one_line(error)}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path}: {_one_line(error)}") from None
     return np.asarray(resized, dtype=np.float32)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,4 +1,4 @@
-"""From a fused graph to kernel calls: one layer, one kernel; conversions only where the caller's layout begins or ends."""
+"""From a fused graph to kernel calls: one layer, one kernel; conversions only at the borders to the caller."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError, field_validator
 
 from mnv3c.compiler.build import KernelJob
 from mnv3c.compiler.cache import toolchain_versions
@@ -17,6 +17,7 @@ from mnv3c.compiler.lower import LoweredNetwork
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
 from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.toolchain import Toolchain
 
@@ -28,16 +29,19 @@ class PortEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[PositiveInt, ...]
     layout: Literal["NHWC", "NCHW"]
+
+
+_Deviation = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class PreprocessingEntry(BaseModel):
     """How an image becomes the input; see graph.ir.Preprocessing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    std: tuple[_Deviation, _Deviation, _Deviation]
 
 
 class LayerEntry(BaseModel):
@@ -58,7 +62,7 @@ class FileEntry(BaseModel):
     """A file of the artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    path: str
+    path: str = Field(pattern=r"^[^/\\.][^/\\]*$")  # beside the manifest, wherever that was copied from
     sha256: str
     bytes: int
 
@@ -84,6 +88,13 @@ class Manifest(BaseModel):
     check: dict[str, float]
     files: dict[str, FileEntry]
     layers: tuple[LayerEntry, ...]
+
+    @field_validator("files")
+    @classmethod
+    def _require_files(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        if set(files) != {"library", "header", "bench"}:
+            raise ValueError("must be library, header and bench")
+        return files
 
 
 def manifest(
@@ -122,7 +133,7 @@ def manifest(
         },
         check={"seed": seed, "tolerance": tolerance},
         files={
-            role: _file(path)
+            role: file_entry(path)
             for role, path in (("library", files.library), ("header", files.header), ("bench", files.bench))
         },
         layers=tuple(
@@ -156,14 +167,9 @@ def write_manifest(document: Manifest, path: Path) -> Path:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of an artifact. Raises UserError naming the file and the key."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile"
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if not path.exists():
+        raise UserError(f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile")
+    document = read_yaml(path)
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: not a manifest")
     try:
@@ -174,7 +180,8 @@ def read_manifest(path: Path) -> Manifest:
         raise UserError(f"{path}: {key}: {first['msg']}") from None
 
 
-def _file(path: Path) -> FileEntry:
+def file_entry(path: Path) -> FileEntry:
+    """What a manifest says of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return FileEntry(path=path.name, sha256=digest, bytes=path.stat().st_size)

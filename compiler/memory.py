@@ -32,7 +32,7 @@ class MemoryPlan:
 def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
     """Place buffers, largest first, each at the lowest 64-byte aligned offset that is free during its lifetime.
 
-    Greedy by size as in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), section 5.
+    Greedy by size: Pisarchyk, Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), section 5.
     """
     placed: list[tuple[int, Lifetime]] = []
     for buffer in sorted(lifetimes, key=lambda b: (-b.bytes, b.first, b.name)):

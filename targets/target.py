@@ -25,7 +25,7 @@ OperatingSystem = Literal["linux", "android"]
 class LayerWork:
     """One layer as a kernel family sees it: the op and the types, with no names and no weight values.
 
-    `storage` says for each input whether it lies as the target stores activations, or still as the caller handed it over.
+    `storage` says for each input whether it lies as the target stores activations, or as the caller handed it over.
     """
 
     op: Op

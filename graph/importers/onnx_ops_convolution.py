@@ -7,6 +7,7 @@ from mnv3c.graph.importers.onnx_scope import NO_PADDING, Handler, Scope, Tensor,
 from mnv3c.graph.ir import Array
 from mnv3c.graph.ops import BatchNorm, Conv2d, ConvTranspose2d, Dense, Identity, Padding, Pair
 
+MAX_PADDING = 2**16  # per side: bounds the padded copy that an executor may make
 AUTO_PAD = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
@@ -15,7 +16,7 @@ def window_padding(node: OnnxNode, size: Pair, kernel: Pair, stride: Pair, dilat
     auto_pad = node.only("auto_pad", node.text("auto_pad", "NOTSET"), AUTO_PAD)
     top, left, bottom, right = node.integers("pads", 4, NO_PADDING)
     if auto_pad == "NOTSET":
-        return (top, left, bottom, right)
+        return _bounded((top, left, bottom, right))
     if auto_pad == "VALID":
         return NO_PADDING
     if min(stride) < 1:
@@ -27,7 +28,13 @@ def window_padding(node: OnnxNode, size: Pair, kernel: Pair, stride: Pair, dilat
         small, large = total // 2, total - total // 2
         before.append(small if auto_pad == "SAME_UPPER" else large)
         after.append(large if auto_pad == "SAME_UPPER" else small)
-    return (before[0], before[1], after[0], after[1])
+    return _bounded((before[0], before[1], after[0], after[1]))
+
+
+def _bounded(padding: Padding) -> Padding:
+    if max(padding) > MAX_PADDING:
+        raise OnnxError(f"padding {padding} is larger than {MAX_PADDING}")
+    return padding
 
 
 def plus(a: Padding, b: Padding) -> Padding:
@@ -76,7 +83,7 @@ def conv_transpose(node: OnnxNode, scope: Scope) -> Value:
             raise OnnxError(f"attribute '{name}' is {value}; only {needed} is supported")
     auto_pad = node.only("auto_pad", node.text("auto_pad", "NOTSET"), ("NOTSET", "VALID"))
     top, left, bottom, right = node.integers("pads", 4, NO_PADDING)
-    padding = (top, left, bottom, right) if auto_pad == "NOTSET" else NO_PADDING
+    padding = _bounded((top, left, bottom, right)) if auto_pad == "NOTSET" else NO_PADDING
     if min(padding) < 0:
         raise OnnxError(f"attribute 'pads' must not be negative, not {padding}")
     op = ConvTranspose2d(weight.shape[1], kernel, node.pair("strides"), padding, bias=node.has(2))
@@ -151,6 +158,7 @@ def pad(node: OnnxNode, scope: Scope) -> Value:
     if min(top, left, bottom, right) < 0:
         raise OnnxError(f"pads {pads} must not be negative")
     n, c, h, w = x.shape
+    _bounded((top, left, bottom, right))
     padded = (n, c, h + top + bottom, w + left + right)
     return Tensor(x.node, padded, x.order, plus(x.padding, (top, left, bottom, right)))
 

@@ -95,8 +95,10 @@ class Rewriter:
 
     def _store(self, node: Node, values: Mapping[str, Values]) -> None:
         if self._weights:
-            for role, value in values.items():
-                self._weights[node.weight_name(role)] = value.astype(np.float32)
+            # A weight that overflows becomes infinite, which `verify` refuses by name.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for role, value in values.items():
+                    self._weights[node.weight_name(role)] = value.astype(np.float32)
 
 
 def takes_affine(op: Op) -> bool:

@@ -1,46 +1,33 @@
 """Conversions between the caller's dense tensor and stored rows, at the network's borders only."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter
 from mnv3c.targets.cpu.direct import input_strides
+from mnv3c.targets.cpu.kernel import CpuKernel
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Array, BorderWork
+from mnv3c.targets.target import BorderWork
 
 
 @dataclass(frozen=True)
-class Border:
+class Border(CpuKernel):
     """A copy, value by value, from the caller's order (`in`) or to it (`out`)."""
 
+    family: ClassVar[str] = "border"
     work: BorderWork
     lanes: Lanes
 
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "border"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None."""
-        return {}
-
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Nothing to pack."""
-        return ()
-
-    def build(self, symbol: str) -> Any:
-        """The kernel: source, destination."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Source, destination."""
         tensor = self.work.tensor
         rows = Parameter("rows", tensor.elements // tensor.channels * self.lanes.stored(tensor.channels))
         dense = Parameter("dense", tensor.elements, caller=True)
-        order = (dense, rows) if self.work.direction == "in" else (rows, dense)
-        return build_prim_func(symbol, order, self._body)
+        return (dense, rows) if self.work.direction == "in" else (rows, dense)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         tensor, inwards = self.work.tensor, self.work.direction == "in"
         dense, rows = buffers if inwards else reversed(buffers)
         height, width = tensor.spatial

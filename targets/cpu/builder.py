@@ -154,10 +154,8 @@ class Registers:
         self._kernel.set_local(self._buffers[width], row * count + column, value)
 
 
-def build_prim_func(
-    symbol: str, parameters: Sequence[Parameter], body: Callable[[KernelBuilder, tuple[Buffer, ...]], None]
-) -> Any:
-    """The PrimFunc `symbol` whose statements `body(kernel, buffers)` prints; buffers come as `parameters` lists them."""
+def build_prim_func(symbol: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> Any:
+    """The PrimFunc `symbol` whose statements `body(kernel, *buffers)` prints."""
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script.builder import ir
 
@@ -167,5 +165,5 @@ def build_prim_func(
         buffers = tuple(
             ir.arg(p.name, ir.buffer((p.elements,), "float32", align=4 if p.caller else 64)) for p in parameters
         )
-        body(KernelBuilder(), buffers)
+        body(KernelBuilder(), *buffers)
     return builder.get()

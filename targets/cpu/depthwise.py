@@ -7,11 +7,12 @@ for row of outputs (shared out among threads)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from mnv3c.graph.ops import Conv2d
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
@@ -20,9 +21,10 @@ from mnv3c.targets.target import Array, LayerWork
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(CpuKernel):
     """One tiling of a depthwise convolution."""
 
+    family: ClassVar[str] = "depthwise"
     vertical: Axis
     horizontal: Axis
     channels: int
@@ -30,11 +32,6 @@ class Depthwise:
     epilogue: Epilogue
     tile_columns: int
     tile_vectors: int
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "depthwise"
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -47,66 +44,60 @@ class Depthwise:
         blocks = self.lanes.blocks(self.channels, self.tile_vectors)
         return pack_columns(taps, blocks, self.lanes), pack_bias(weights.get("bias"), self.channels, self.lanes)
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, [residual], weight, bias, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, [residual], weight, bias, output."""
         stored, covered = self.lanes.stored(self.channels), self.lanes.covered(self.channels)
         outputs = self.vertical.count * self.horizontal.count * stored
-        parameters = (
+        return convolution_buffers(
             Parameter("input", self.vertical.size * self.horizontal.size * stored),
-            *((Parameter("residual", outputs),) if self.epilogue.residual else ()),
-            Parameter("weight", self.vertical.taps * self.horizontal.taps * covered),
-            Parameter("bias", covered),
-            Parameter("output", outputs),
+            weights=self.vertical.taps * self.horizontal.taps * covered,
+            bias=covered,
+            outputs=outputs,
+            residual=self.epilogue.residual is not None,
         )
-        return build_prim_func(symbol, parameters, self._body)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
-        blocks = self.lanes.blocks(self.channels, self.tile_vectors)
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
+        operands, blocks = Operands.of(buffers), self.lanes.blocks(self.channels, self.tile_vectors)
         with k.parallel(self.vertical.count) as row:
 
             def columns(tile: ColumnTile) -> None:
-                if blocks.count:
-                    with k.serial(blocks.count) as b:
-                        self._tile(k, buffers, row, tile, b * blocks.size, blocks.pieces)
-                if blocks.rest:
-                    self._tile(k, buffers, row, tile, blocks.rest_start, blocks.rest)
+                for_blocks(k, blocks, lambda channel, pieces: self._tile(k, operands, row, tile, channel, pieces))
 
             for_column_tiles(k, self.horizontal, self.tile_columns, columns)
 
     def _tile(
         self,
         k: KernelBuilder,
-        buffers: tuple[Buffer, ...],
+        operands: Operands,
         row: Expr,
         tile: ColumnTile,
         channel: Expr,
         pieces: Sequence[Piece],
     ) -> None:
-        x, *residual, weight, bias, output = buffers
         stored, width = self.lanes.stored(self.channels), sum(piece.lanes for piece in pieces)
         taps = channel * (self.vertical.taps * self.horizontal.taps)
         sums = k.registers(tile.width, pieces)
         for p, piece in enumerate(pieces):
             for c in range(tile.width):
-                sums.set(c, p, k.load(bias, channel + piece.offset, piece.lanes))
+                sums.set(c, p, k.load(operands.bias, channel + piece.offset, piece.lanes))
 
         def tap_row(i: Expr, input_row: Expr) -> None:
             for j in range(self.horizontal.taps):
                 for p, piece in enumerate(pieces):
                     at = taps + (i * self.horizontal.taps + j) * width + piece.offset
-                    tap = k.load(weight, at, piece.lanes)
+                    tap = k.load(operands.weight, at, piece.lanes)
                     for c in range(tile.width):
                         if tile.reads(c, j):
                             column = self.horizontal.input(tile.start + c, j)
                             at = (input_row * self.horizontal.size + column) * stored + channel + piece.offset
-                            sums.set(c, p, sums.get(c, p) + k.load(x, at, piece.lanes) * tap)
+                            sums.set(c, p, sums.get(c, p) + k.load(operands.input, at, piece.lanes) * tap)
 
         for_rows_inside(k, self.vertical, row, tap_row)
         for c in range(tile.width):
             for p, piece in enumerate(pieces):
                 at = (row * self.horizontal.count + tile.start + c) * stored + channel + piece.offset
-                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, residual[0] if residual else None, at)
-                k.store(output, at, value, piece.lanes)
+                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, operands.residual, at)
+                k.store(operands.output, at, value, piece.lanes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,9 @@ class DepthwiseFamily:
     def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Depthwise, ...] | None:
         """Tiles that fit the registers; None for any other layer."""
         op, x = work.op, work.inputs[0]
-        if not (isinstance(op, Conv2d) and op.depthwise(x.channels)) or work.storage[0] != "target":
+        if not (isinstance(op, Conv2d) and op.depthwise(x.channels)):
+            return None
+        if any(storage != "target" for storage in work.storage):
             return None
         (height, width), (out_height, out_width) = x.spatial, work.output.spatial
         vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])

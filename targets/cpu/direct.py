@@ -1,7 +1,7 @@
 """Direct convolutions over all input channels: the stem, strided and k x k convolutions, and transposed ones.
 
-Each tile holds `tile_columns` outputs along the width times `tile_vectors` vectors of output channels. An input value is
-broadcast, so inputs may lie in any order: the caller's NHWC or NCHW tensor is read without a copy.
+Each tile holds `tile_columns` outputs along the width times `tile_vectors` vectors of output channels. An input value
+is broadcast, so inputs may lie in any order: the caller's NHWC or NCHW tensor is read without a copy.
 
     for row of outputs (shared out among threads)
       for tile of columns
@@ -12,14 +12,15 @@ A transposed convolution is one such convolution per phase of its stride (see wi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from mnv3c.graph.ops import Conv2d, ConvTranspose2d
 from mnv3c.graph.tensor import TensorType
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.cpu.window import (
@@ -63,9 +64,10 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(CpuKernel):
     """One tiling of a direct convolution."""
 
+    family: ClassVar[str] = "direct"
     phases: tuple[Phase, ...]
     strides: Strides
     in_channels: int
@@ -76,11 +78,6 @@ class Direct:
     epilogue: Epilogue
     tile_columns: int
     tile_vectors: int
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "direct"
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -100,88 +97,102 @@ class Direct:
         columns = [phase.horizontal.weight(j) for j in range(phase.horizontal.taps)]
         return weight[np.ix_(rows, columns)].reshape(phase.taps * self.in_channels, self.out_channels)
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, [residual], weight, bias, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, [residual], weight, bias, output."""
         outputs = self.out_rows * self.out_width * self.lanes.stored(self.out_channels)
         covered = self.lanes.covered(self.out_channels)
         depth = sum(phase.taps for phase in self.phases) * self.in_channels
-        parameters = (
+        return convolution_buffers(
             Parameter("input", self.strides.elements, caller=self.strides.caller),
-            *((Parameter("residual", outputs),) if self.epilogue.residual else ()),
-            Parameter("weight", depth * covered),
-            Parameter("bias", covered),
-            Parameter("output", outputs),
+            weights=depth * covered,
+            bias=covered,
+            outputs=outputs,
+            residual=self.epilogue.residual is not None,
         )
-        return build_prim_func(symbol, parameters, self._body)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
+        operands = Operands.of(buffers)
         start = 0
         for phase in self.phases:
-            self._phase(k, buffers, phase, start)
+            self._phase(k, operands, phase, start)
             start += phase.taps * self.in_channels * self.lanes.covered(self.out_channels)
 
-    def _phase(self, k: KernelBuilder, buffers: tuple[Buffer, ...], phase: Phase, weights: int) -> None:
+    def _phase(self, k: KernelBuilder, operands: Operands, phase: Phase, weights: int) -> None:
         blocks = self.lanes.blocks(self.out_channels, self.tile_vectors)
         with k.parallel(phase.vertical.count) as row:
 
             def columns(tile: ColumnTile) -> None:
-                if blocks.count:
-                    with k.serial(blocks.count) as b:
-                        self._tile(k, buffers, phase, weights, row, tile, b * blocks.size, blocks.pieces)
-                if blocks.rest:
-                    self._tile(k, buffers, phase, weights, row, tile, blocks.rest_start, blocks.rest)
+                def block(channel: Expr, pieces: Sequence[Piece]) -> None:
+                    self._tile(k, operands, _Tile(phase, weights, row, tile, channel, pieces))
+
+                for_blocks(k, blocks, block)
 
             for_column_tiles(k, phase.horizontal, self.tile_columns, columns)
 
-    def _tile(
-        self,
-        k: KernelBuilder,
-        buffers: tuple[Buffer, ...],
-        phase: Phase,
-        weights: int,
-        row: Expr,
-        tile: ColumnTile,
-        channel: Expr,
-        pieces: Sequence[Piece],
-    ) -> None:
-        x, *residual, weight, bias, output = buffers
-        width = sum(piece.lanes for piece in pieces)
-        panel = channel * (phase.taps * self.in_channels) + weights
-        sums = k.registers(tile.width, pieces)
-        for p, piece in enumerate(pieces):
-            for c in range(tile.width):
-                sums.set(c, p, k.load(bias, channel + piece.offset, piece.lanes))
-
-        def product(tap: Expr, j: int, in_channel: Expr, input_row: Expr) -> None:
-            taps = panel + (tap * self.in_channels + in_channel) * width
-            vectors = [k.load(weight, taps + piece.offset, piece.lanes) for piece in pieces]
-            for c in range(tile.width):
-                if tile.reads(c, j):
-                    column = phase.horizontal.input(tile.start + c, j)
-                    at = input_row * self.strides.row + column * self.strides.column
-                    scalar = x[at + in_channel * self.strides.channel]
-                    for p, piece in enumerate(pieces):
-                        sums.set(c, p, sums.get(c, p) + k.splat(scalar, piece.lanes) * vectors[p])
+    def _tile(self, k: KernelBuilder, operands: Operands, tile: "_Tile") -> None:
+        sums = k.registers(tile.columns.width, tile.pieces)
+        for p, piece in enumerate(tile.pieces):
+            for c in range(tile.columns.width):
+                sums.set(c, p, k.load(operands.bias, tile.channel + piece.offset, piece.lanes))
+        phase = tile.phase
 
         def tap_row(i: Expr, input_row: Expr) -> None:
             for j in range(phase.horizontal.taps):
                 tap = i * phase.horizontal.taps + j
                 if phase.horizontal.taps * self.in_channels <= _UNROLLED_PRODUCTS:
                     for in_channel in range(self.in_channels):
-                        product(tap, j, in_channel, input_row)
+                        self._product(k, operands, tile, sums, tap, j, in_channel, input_row)
                 else:
                     with k.serial(self.in_channels) as in_channel:
-                        product(tap, j, in_channel, input_row)
+                        self._product(k, operands, tile, sums, tap, j, in_channel, input_row)
 
         if phase.taps:
-            for_rows_inside(k, phase.vertical, row, tap_row)
-        out_row, stored = phase.vertical.output(row), self.lanes.stored(self.out_channels)
-        for c in range(tile.width):
-            out_column = phase.horizontal.output(tile.start + c)
-            for p, piece in enumerate(pieces):
-                at = (out_row * self.out_width + out_column) * stored + channel + piece.offset
-                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, residual[0] if residual else None, at)
-                k.store(output, at, value, piece.lanes)
+            for_rows_inside(k, phase.vertical, tile.row, tap_row)
+        self._store(k, operands, tile, sums)
+
+    def _product(
+        self,
+        k: KernelBuilder,
+        operands: Operands,
+        tile: "_Tile",
+        sums: Registers,
+        tap: Expr,
+        j: int,
+        in_channel: Expr,
+        input_row: Expr,
+    ) -> None:
+        """Add input channel x tap for every column of the tile; column tap `j` is known when the kernel is built."""
+        panel = tile.channel * (tile.phase.taps * self.in_channels) + tile.weights
+        at = panel + (tap * self.in_channels + in_channel) * sum(piece.lanes for piece in tile.pieces)
+        vectors = [k.load(operands.weight, at + piece.offset, piece.lanes) for piece in tile.pieces]
+        for c in range(tile.columns.width):
+            if tile.columns.reads(c, j):
+                column = tile.phase.horizontal.input(tile.columns.start + c, j)
+                at = input_row * self.strides.row + column * self.strides.column
+                scalar = operands.input[at + in_channel * self.strides.channel]
+                for p, piece in enumerate(tile.pieces):
+                    sums.set(c, p, sums.get(c, p) + k.splat(scalar, piece.lanes) * vectors[p])
+
+    def _store(self, k: KernelBuilder, operands: Operands, tile: "_Tile", sums: Registers) -> None:
+        out_row, stored = tile.phase.vertical.output(tile.row), self.lanes.stored(self.out_channels)
+        for c in range(tile.columns.width):
+            out_column = tile.phase.horizontal.output(tile.columns.start + c)
+            for p, piece in enumerate(tile.pieces):
+                at = (out_row * self.out_width + out_column) * stored + tile.channel + piece.offset
+                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, operands.residual, at)
+                k.store(operands.output, at, value, piece.lanes)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Where a tile works: its phase, that phase's weights, output row, columns, first output channel and vectors."""
+
+    phase: Phase
+    weights: int
+    row: Expr
+    columns: ColumnTile
+    channel: Expr
+    pieces: Sequence[Piece]
 
 
 @dataclass(frozen=True)

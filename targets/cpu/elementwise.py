@@ -1,14 +1,15 @@
 """Layers that touch each value once: add, multiply and squeeze-excite gate, affine, activation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from mnv3c.graph.ops import Activate, Add, ChannelAffine, Multiply, Op, ScalarAffine
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import activate
+from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pad_channels
 from mnv3c.targets.device import CpuDevice
@@ -16,24 +17,15 @@ from mnv3c.targets.target import Array, LayerWork
 
 
 @dataclass(frozen=True)
-class Elementwise:
+class Elementwise(CpuKernel):
     """One pass over the rows. `gated`: the second input is a single row that scales every row."""
 
+    family: ClassVar[str] = "elementwise"
     op: Op
     rows: int
     channels: int
     lanes: Lanes
     gated: bool
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "elementwise"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None yet."""
-        return {}
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """Scale and shift of an affine layer, one of each per channel."""
@@ -42,8 +34,8 @@ class Elementwise:
         neutral = {"scale": np.ones(self.channels, np.float32), "shift": np.zeros(self.channels, np.float32)}
         return tuple(pad_channels(weights.get(role, neutral[role]), self.lanes) for role in ("scale", "shift"))
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: inputs, [scale, shift], output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Inputs, [scale, shift], output."""
         stored, covered = self.lanes.stored(self.channels), self.lanes.covered(self.channels)
         parameters = [Parameter("input", self.rows * stored)]
         if isinstance(self.op, Add | Multiply):
@@ -51,16 +43,12 @@ class Elementwise:
         if isinstance(self.op, ChannelAffine):
             parameters += [Parameter("scale", covered), Parameter("shift", covered)]
         parameters.append(Parameter("output", self.rows * stored))
-        return build_prim_func(symbol, parameters, self._body)
+        return parameters
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
         with k.parallel(self.rows) as row:
-            if blocks.count:
-                with k.serial(blocks.count) as b:
-                    self._vector(k, buffers, row, b * blocks.size, blocks.pieces[0])
-            for piece in blocks.rest:
-                self._vector(k, buffers, row, blocks.rest_start, piece)
+            for_vectors(k, blocks, lambda start, piece: self._vector(k, buffers, row, start, piece))
 
     def _vector(self, k: KernelBuilder, buffers: tuple[Buffer, ...], row: Expr, block: Expr, piece: Piece) -> None:
         x, *others, output = buffers

@@ -1,8 +1,8 @@
 """Pointwise convolutions and dense layers: a register-tiled matrix product.
 
-rows [M, K] times packed columns gives rows [M, N], with bias, residual and activation fused. A tile of
-`tile_rows` x `tile_vectors` accumulators stays in registers over the whole depth K; each step of K loads one weight vector
-per column and broadcasts one activation per row.
+rows [M, K] times packed columns gives rows [M, N], with bias, residual and activation fused. A tile of `tile_rows` x
+`tile_vectors` accumulators stays in registers over the whole depth K; each step of K loads one weight vector per column
+and broadcasts one activation per row.
 
     for chunk of rows (shared out among threads)        the chunk's activations stay in L2
       for block of columns                              the packed panel [K, block] stays in L1 or L2
@@ -14,11 +14,12 @@ With few rows (7x7 maps, dense layers) the threads share the columns instead.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from mnv3c.graph.ops import Conv2d, Dense
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.device import CpuDevice
@@ -26,9 +27,10 @@ from mnv3c.targets.target import Array, LayerWork
 
 
 @dataclass(frozen=True)
-class Gemm:
+class Gemm(CpuKernel):
     """One blocking of a matrix product. `tile_rows` <= `rows`; `chunk_tiles` row tiles form a chunk."""
 
+    family: ClassVar[str] = "gemm"
     rows: int
     depth: int
     columns: int
@@ -38,11 +40,6 @@ class Gemm:
     tile_vectors: int
     chunk_tiles: int
     share_columns: bool
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "gemm"
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -60,27 +57,25 @@ class Gemm:
         weight = weights["weight"].reshape(self.depth, self.columns)
         return pack_columns(weight, blocks, self.lanes), pack_bias(weights.get("bias"), self.columns, self.lanes)
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, [residual], weight, bias, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, [residual], weight, bias, output."""
         stored_in, stored_out = self.lanes.stored(self.depth), self.lanes.stored(self.columns)
-        parameters = (
+        return convolution_buffers(
             Parameter("input", self.rows * stored_in),
-            *((Parameter("residual", self.rows * stored_out),) if self.epilogue.residual else ()),
-            Parameter("weight", self.depth * self.lanes.covered(self.columns)),
-            Parameter("bias", self.lanes.covered(self.columns)),
-            Parameter("output", self.rows * stored_out),
+            weights=self.depth * self.lanes.covered(self.columns),
+            bias=self.lanes.covered(self.columns),
+            outputs=self.rows * stored_out,
+            residual=self.epilogue.residual is not None,
         )
-        return build_prim_func(symbol, parameters, self._body)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
-        x, *residual, weight, bias, output = buffers
-        operands = _Operands(x, residual[0] if residual else None, weight, bias, output)
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
+        operands = Operands.of(buffers)
         if self.share_columns:
             self._share_columns(k, operands)
         else:
             self._share_rows(k, operands)
 
-    def _share_rows(self, k: KernelBuilder, operands: "_Operands") -> None:
+    def _share_rows(self, k: KernelBuilder, operands: Operands) -> None:
         tiles = -(-self.rows // self.tile_rows)
         blocks = self.lanes.blocks(self.columns, self.tile_vectors)
         with k.parallel(-(-tiles // self.chunk_tiles)) as chunk:
@@ -91,13 +86,9 @@ class Gemm:
                 with k.serial(count) as t:
                     self._tile(k, operands, self._tile_start(k, first + t), column, pieces)
 
-            if blocks.count:
-                with k.serial(blocks.count) as j:
-                    panel(j * blocks.size, blocks.pieces)
-            if blocks.rest:
-                panel(blocks.rest_start, blocks.rest)
+            for_blocks(k, blocks, panel)
 
-    def _share_columns(self, k: KernelBuilder, operands: "_Operands") -> None:
+    def _share_columns(self, k: KernelBuilder, operands: Operands) -> None:
         tiles = -(-self.rows // self.tile_rows)
         blocks = self.lanes.blocks(self.columns, self.tile_vectors)
 
@@ -122,7 +113,7 @@ class Gemm:
         start = tile * self.tile_rows
         return start if self.rows % self.tile_rows == 0 else k.minimum(start, self.rows - self.tile_rows)
 
-    def _tile(self, k: KernelBuilder, operands: "_Operands", row: Expr, column: Expr, pieces: Sequence[Piece]) -> None:
+    def _tile(self, k: KernelBuilder, operands: Operands, row: Expr, column: Expr, pieces: Sequence[Piece]) -> None:
         width = sum(piece.lanes for piece in pieces)
         stored_in, stored_out = self.lanes.stored(self.depth), self.lanes.stored(self.columns)
         tile = k.registers(self.tile_rows, pieces)
@@ -145,15 +136,6 @@ class Gemm:
 
 
 @dataclass(frozen=True)
-class _Operands:
-    input: Buffer
-    residual: Buffer | None
-    weight: Buffer
-    bias: Buffer
-    output: Buffer
-
-
-@dataclass(frozen=True)
 class GemmFamily:
     """Blockings for 1x1 convolutions of stride 1 and dense layers."""
 
@@ -168,7 +150,7 @@ class GemmFamily:
             epilogue = Epilogue(op.activation)
         else:
             return None
-        if work.storage[0] != "target":
+        if any(storage != "target" for storage in work.storage):
             return None
         rows, depth = work.inputs[0].elements // work.inputs[0].channels, work.inputs[0].channels
         lanes = device_lanes(device)
@@ -182,8 +164,8 @@ class GemmFamily:
 def register_tiles(rows: int, columns: int, lanes: Lanes, device: CpuDevice) -> tuple[tuple[int, int], ...]:
     """(tile_rows, tile_vectors) that fit the register file, by estimated cost of the whole product.
 
-    A tile needs rows x vectors accumulators, one register per weight vector and one for the broadcast. The cost counts, per
-    step of the depth, one load per vector and per row against two FMAs a cycle, and the rows and columns computed in vain.
+    A tile needs rows x vectors accumulators, one register per weight vector and one for the broadcast. The cost counts,
+    per step of the depth, one load per vector and per row against the FMA pipes, and rows and columns computed in vain.
     """
     spare = 1
     options: list[tuple[float, int, int]] = []

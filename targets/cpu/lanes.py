@@ -1,10 +1,10 @@
 """How channels are cut into vectors, and how activations are stored.
 
-An activation is stored as rows: [height * width, stored channels], channels innermost. A row takes a multiple of the widest
-vector, so that vectors do not straddle cache lines (with 72 channels in rows of 72, a 3x3 depthwise took 150 us instead
-of 60). Only the channels themselves are computed: they are covered by vectors of the widest size first, then by narrower
-powers of two down to 4 floats, so 24 channels on AVX-512 are one vector of 16 and one of 8, with nothing wasted and no
-lane count that LLVM would scalarise. What lies in the padding is never mixed into real channels.
+An activation is stored as rows: [height * width, stored channels], channels innermost. A row takes a multiple of the
+widest vector, so that vectors do not straddle cache lines. Only the channels themselves are computed: they are covered
+by vectors of the widest size first, then by narrower powers of two down to 4 floats, so 24 channels on AVX-512 are one
+vector of 16 and one of 8, with nothing wasted and no lane count that LLVM would scalarise. What lies in the padding is
+never mixed into real channels.
 """
 
 from dataclasses import dataclass

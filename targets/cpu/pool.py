@@ -1,13 +1,14 @@
 """Windowed and global pooling: vectors of channels, windows without branches along the width."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from mnv3c.graph.ops import GlobalAveragePool, Pool2d
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
 from mnv3c.targets.device import CpuDevice
@@ -19,20 +20,16 @@ _PARTIAL_SUMS = 8
 
 
 @dataclass(frozen=True)
-class WindowPool:
+class WindowPool(CpuKernel):
     """A maximum or mean over windows. A mean multiplies by a table of reciprocal window sizes, one per output."""
 
+    family: ClassVar[str] = "window_pool"
     op: Pool2d
     vertical: Axis
     horizontal: Axis
     channels: int
     lanes: Lanes
     tile_columns: int
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "window_pool"
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -51,26 +48,21 @@ class WindowPool:
             return [axis.taps] * axis.count
         return [sum(axis.inside(i, j) for j in range(axis.taps)) for i in range(axis.count)]
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, [reciprocals], output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, [reciprocals], output."""
         stored, outputs = self.lanes.stored(self.channels), self.vertical.count * self.horizontal.count
-        parameters = (
+        return (
             Parameter("input", self.vertical.size * self.horizontal.size * stored),
             *((Parameter("reciprocal", outputs),) if self.op.mode == "average" else ()),
             Parameter("output", outputs * stored),
         )
-        return build_prim_func(symbol, parameters, self._body)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
         with k.parallel(self.vertical.count) as row:
 
             def columns(tile: ColumnTile) -> None:
-                if blocks.count:
-                    with k.serial(blocks.count) as b:
-                        self._tile(k, buffers, row, tile, b * blocks.size, blocks.pieces[0])
-                for piece in blocks.rest:
-                    self._tile(k, buffers, row, tile, blocks.rest_start, piece)
+                for_vectors(k, blocks, lambda start, piece: self._tile(k, buffers, row, tile, start, piece))
 
             for_column_tiles(k, self.horizontal, self.tile_columns, columns)
 
@@ -107,34 +99,20 @@ class WindowPool:
 
 
 @dataclass(frozen=True)
-class GlobalPool:
+class GlobalPool(CpuKernel):
     """The mean of every channel over the whole map."""
 
+    family: ClassVar[str] = "global_pool"
     rows: int
     channels: int
     lanes: Lanes
 
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "global_pool"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None yet."""
-        return {}
-
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Nothing to pack."""
-        return ()
-
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, output."""
         stored = self.lanes.stored(self.channels)
-        parameters = (Parameter("input", self.rows * stored), Parameter("output", stored))
-        return build_prim_func(symbol, parameters, self._body)
+        return Parameter("input", self.rows * stored), Parameter("output", stored)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
         if blocks.count:
             with k.parallel(blocks.count) as b:

@@ -1,47 +1,35 @@
 """Layers that move values: concatenation of channels, and resampling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from mnv3c.graph.ops import Concat, Resize
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
 
 
 @dataclass(frozen=True)
-class ConcatChannels:
+class ConcatChannels(CpuKernel):
     """The inputs' channels side by side in each row."""
 
+    family: ClassVar[str] = "concat"
     rows: int
     channels: tuple[int, ...]
     lanes: Lanes
 
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "concat"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None yet."""
-        return {}
-
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Nothing to pack."""
-        return ()
-
-    def build(self, symbol: str) -> Any:
-        """The kernel: inputs, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Inputs, output."""
         inputs = (Parameter(f"input{i}", self.rows * self.lanes.stored(c)) for i, c in enumerate(self.channels))
         output = Parameter("output", self.rows * self.lanes.stored(sum(self.channels)))
-        return build_prim_func(symbol, (*inputs, output), self._body)
+        return (*inputs, output)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         *inputs, output = buffers
         stored_out = self.lanes.stored(sum(self.channels))
         with k.parallel(self.rows) as row:
@@ -59,28 +47,19 @@ class ConcatChannels:
 
 
 @dataclass(frozen=True)
-class ResizeRows:
+class ResizeRows(CpuKernel):
     """Nearest or bilinear resampling.
 
-    Positions and fractions are computed when weights are packed, in float64, and read from tables: per output row (and column)
-    the two source positions and the fraction of the second. Nearest uses the first position only.
+    Positions and fractions are computed when weights are packed, in float64, and read from tables: per output row (and
+    column) the two source positions and the fraction of the second. Nearest uses the first position only.
     """
 
+    family: ClassVar[str] = "resize"
     op: Resize
     height: int
     width: int
     channels: int
     lanes: Lanes
-
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "resize"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None yet."""
-        return {}
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """[first, second, fraction] for every output row, then for every output column."""
@@ -89,25 +68,20 @@ class ResizeRows:
             resize_table(self.op, self.width, self.op.size[1]),
         )
 
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, row table, column table, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, row table, column table, output."""
         stored = self.lanes.stored(self.channels)
-        parameters = (
+        return (
             Parameter("input", self.height * self.width * stored),
             Parameter("row_table", 3 * self.op.size[0]),
             Parameter("column_table", 3 * self.op.size[1]),
             Parameter("output", self.op.size[0] * self.op.size[1] * stored),
         )
-        return build_prim_func(symbol, parameters, self._body)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
         with k.parallel(self.op.size[0]) as row, k.serial(self.op.size[1]) as column:
-            if blocks.count:
-                with k.serial(blocks.count) as b:
-                    self._vector(k, buffers, row, column, b * blocks.size, blocks.pieces[0])
-            for piece in blocks.rest:
-                self._vector(k, buffers, row, column, blocks.rest_start, piece)
+            for_vectors(k, blocks, lambda start, piece: self._vector(k, buffers, row, column, start, piece))
 
     def _vector(
         self, k: KernelBuilder, buffers: tuple[Buffer, ...], row: Expr, column: Expr, block: Expr, piece: Piece

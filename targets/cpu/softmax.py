@@ -1,44 +1,32 @@
 """Softmax over the features of each row."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from mnv3c.graph.ops import Softmax
-from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import exp
+from mnv3c.targets.cpu.kernel import CpuKernel
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Array, LayerWork
+from mnv3c.targets.target import LayerWork
 
 
 @dataclass(frozen=True)
-class SoftmaxRow:
+class SoftmaxRow(CpuKernel):
     """exp(x - max) / sum, value by value: a classifier's row is too short to be worth vectors."""
 
+    family: ClassVar[str] = "softmax"
     channels: int
     lanes: Lanes
 
-    @property
-    def family(self) -> str:
-        """The family's name."""
-        return "softmax"
-
-    @property
-    def parameters(self) -> Mapping[str, int]:
-        """None."""
-        return {}
-
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Nothing to pack."""
-        return ()
-
-    def build(self, symbol: str) -> Any:
-        """The kernel: input, output."""
+    def buffers(self) -> Sequence[Parameter]:
+        """Input, output."""
         stored = self.lanes.stored(self.channels)
-        return build_prim_func(symbol, (Parameter("input", stored), Parameter("output", stored)), self._body)
+        return Parameter("input", stored), Parameter("output", stored)
 
-    def _body(self, k: KernelBuilder, buffers: tuple[Buffer, ...]) -> None:
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         x, output = buffers
         state = k.registers(2, (Piece(0, 1),))
         state.set(0, 0, x[0])

@@ -1,8 +1,8 @@
 """Sliding windows: which input position each tap of each output position reads, and tiles that need no checks.
 
-Along a row of outputs most tiles read only real inputs; those become one loop without any test. The few tiles at the edges
-are printed one by one, and their taps that fall into the padding are left out when the kernel is built. Along the height a
-tap's row is tested once per tile, outside the inner work.
+Along a row of outputs most tiles read only real inputs; those become one loop without any test. The few tiles at the
+edges are printed one by one, and their taps that fall into the padding are left out when the kernel is built. Along the
+height a tap's row is tested once per tile, outside the inner work.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from mnv3c.targets.cpu.builder import Expr, KernelBuilder
 class Axis:
     """One spatial axis: output position i = 0 .. count - 1, tap j = 0 .. taps - 1.
 
-    The tap reads input `step * i + first + tap_step * j` of `size`, with the kernel's tap `weight_first + weight_step * j`,
-    for the output at `out_first + out_step * i`. A convolution has step = stride, first = -padding, tap_step = dilation;
-    a transposed one is `stride` axes, one per phase, with step 1 and tap_step -1.
+    The tap reads input `step * i + first + tap_step * j` of `size`, with the kernel's tap `weight_first + weight_step *
+    j`, for the output at `out_first + out_step * i`. A convolution has step = stride, first = -padding, tap_step =
+    dilation; a transposed one is `stride` axes, one per phase, with step 1 and tap_step -1.
     """
 
     size: int

@@ -6,8 +6,10 @@ touch. A caller's buffer starts 4 bytes past a multiple of 64, the worst alignme
 
 import functools
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from mnv3c.compiler.assemble import assemble
 from mnv3c.compiler.build import KernelJob
 from mnv3c.compiler.lower import Choose, first_guess, lower
 from mnv3c.compiler.program import Argument, Program, Region
+from mnv3c.compiler.weights import WeightsBlob
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.ops import Op
 from mnv3c.graph.passes.default import default_passes
@@ -202,7 +205,7 @@ def run_graph(graph: Graph, device: CpuDevice, x: Array, choose: Choose = first_
     buffers = {
         Region.INPUT: GuardedBuffer.of(caller_order(x, layout), misaligned=True),
         Region.ARENA: GuardedBuffer.empty(memory.peak_bytes // 4),
-        Region.WEIGHTS: GuardedBuffer.of(np.frombuffer(weights.data(), "<f4")),
+        Region.WEIGHTS: GuardedBuffer.of(_written(weights)),
     }
     outputs = [GuardedBuffer.empty(port.elements) for port in program.outputs]
     for call in program.calls:
@@ -210,6 +213,12 @@ def run_graph(graph: Graph, device: CpuDevice, x: Array, choose: Choose = first_
     for buffer in (*buffers.values(), *outputs):
         buffer.check()
     return {port.name: buffer.values.reshape(port.shape) for port, buffer in zip(program.outputs, outputs, strict=True)}
+
+
+def _written(weights: WeightsBlob) -> Array:
+    with tempfile.TemporaryDirectory() as folder:
+        weights.write(Path(folder) / "weights.bin")
+        return np.fromfile(Path(folder) / "weights.bin", "<f4")
 
 
 def _view(
@@ -223,5 +232,5 @@ def _view(
         return buffers[argument.region].values[start : start + argument.elements]
     ends = np.cumsum([port.elements for port in program.outputs])
     index = int(np.searchsorted(ends, start, side="right"))
-    assert start + argument.elements <= ends[index]
-    return outputs[index].values[: argument.elements]
+    assert start + argument.elements == ends[index]
+    return outputs[index].values

@@ -44,6 +44,12 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         {"c": random(2, 3, 1, 1)},
         "'auto_pad' is 'ALL'; supported: NOT",
     ),
+    "absurd pads": (
+        [node("Conv", "x", "c", pads=[2**40] * 4, strides=[2**41] * 2)],
+        {"c": random(2, 3, 1, 1)},
+        "is larger than 65536",
+    ),
+    "extra input": ([node("Relu", "x", "x")], {}, "input 1 is not supported"),
     "computed weight": ([node("Conv", "x", "x")], {}, "input 'x' must be a constant"),
     "output_padding": (
         [node("ConvTranspose", "x", "c", strides=[2, 2], output_padding=[1, 1])],

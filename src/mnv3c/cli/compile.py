@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
 _TABLE_WIDTH = 150
+# Column, divisor, decimals.
+_COUNTS = (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0))
 
 
 @with_model_options
@@ -28,7 +30,7 @@ def compile_command(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A device of the target, or a device .yaml; default: the target's own."),
+        typer.Option(metavar="NAME", help="A device of the target, or a .yaml; default: the target's own."),
     ] = None,
     operating_system: Annotated[
         str, typer.Option("--os", metavar="linux|android", help="Where it will run.")
@@ -46,18 +48,20 @@ def compile_command(
 
     Example: mnv3c compile small --target arm64 --device cortex-a55
     """
+    from mnv3c.compiler.c_text import identifier
     from mnv3c.compiler.pipeline import Compiler
 
+    system = _operating_system(operating_system)
     unknown = set(dump or ()) - {*_STAGES, "all"}
     if unknown:
         raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
     chosen = _device(target, device)
     graph = load_model(model, options)
-    directory = output or Path("build") / f"{graph.name}-{chosen.target}"
+    directory = output or Path("build") / f"{identifier(graph.name)}-{chosen.target}"
     with _listening(directory, dump or []) as listener:
         from mnv3c.targets.loader import load_target
 
-        compiler = Compiler(load_target(chosen.target), chosen, _operating_system(operating_system), listener=listener)
+        compiler = Compiler(load_target(chosen.target), chosen, system, listener=listener)
         artifact = compiler.compile(graph, directory)
     typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
 
@@ -120,7 +124,8 @@ def _listening(directory: Path, dump: list[str]) -> Iterator["Listener"]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    # Without a terminal the bar would leave an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("kernels", visible=False, total=None)
 
         def kernels(done: int, total: int) -> None:
@@ -156,10 +161,7 @@ def _print_summary(artifact: "Artifact") -> None:
     table.add_column("kernel", no_wrap=True)
     for layer in document["layers"]:
         shapes = ("x".join(map(str, layer[key])) for key in ("in", "out"))
-        counts = (
-            f"{layer[key] / scale:,.{d}f}"
-            for key, scale, d in (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0))
-        )
+        counts = (f"{layer[key] / scale:,.{digits}f}" for key, scale, digits in _COUNTS)
         table.add_row(layer["name"], layer["kind"], *shapes, *counts, layer["kernel"])
     console = Console(markup=False, highlight=False)
     console.width = max(console.width, _TABLE_WIDTH)
@@ -174,7 +176,8 @@ def _summary_lines(artifact: "Artifact", document: dict[str, Any]) -> Iterator[s
     kernels = len({call.symbol for call in program.calls})
     bench = artifact.files.bench
     yield ""
-    yield f"{len(program.calls)} layers, {kernels} kernels, {macs / 1e6:.2f} M MACs, compiled in {artifact.compile_s:.1f} s"
+    counts = f"{len(program.calls)} layers, {kernels} kernels, {macs / 1e6:.2f} M MACs"
+    yield f"{counts}, compiled in {artifact.compile_s:.1f} s"
     yield (
         f"activations {memory.peak_bytes / 1e6:.2f} MB (lower bound {memory.lower_bound_bytes / 1e6:.2f} MB), "
         f"weights {program.weights_bytes / 1e6:.2f} MB"
@@ -187,4 +190,4 @@ def _summary_lines(artifact: "Artifact", document: dict[str, Any]) -> Iterator[s
     if artifact.toolchain.android:
         yield f"run it on a phone: adb push {bench} /data/local/tmp && adb shell /data/local/tmp/{bench.name} --profile"
     else:
-        yield f"run it on a board: scp {bench} BOARD: && ssh BOARD ./{bench.name} --check && ssh BOARD ./{bench.name} --profile"
+        yield f"run it on a board: scp {bench} BOARD: && ssh BOARD ./{bench.name} --profile"

@@ -22,6 +22,7 @@ def all_devices() -> tuple[CpuDevice, ...]:
 
 
 def listing(known: tuple[CpuDevice, ...]) -> dict[str, object]:
+    """The document of `mnv3c targets --json`."""
     return {
         "targets": [
             {
@@ -30,11 +31,13 @@ def listing(known: tuple[CpuDevice, ...]) -> dict[str, object]:
                 "devices": [summary(device) for device in known if device.target == target],
             }
             for target in target_names()
+            if any(device.target == target for device in known)
         ]
     }
 
 
 def summary(device: CpuDevice) -> dict[str, object]:
+    """One device with all its values, without their sources."""
     return {
         "name": device.name,
         "target": device.target,
@@ -47,7 +50,8 @@ def summary(device: CpuDevice) -> dict[str, object]:
 
 
 def print_table(known: tuple[CpuDevice, ...]) -> None:
-    # rich takes a tenth of a second to import, which `mnv3c --help` need not pay.
+    """All devices, one a line."""
+    # rich takes a tenth of a second to import, which a JSON document need not pay.
     from rich.console import Console
     from rich.table import Table
 
@@ -88,6 +92,7 @@ def _row(device: CpuDevice, is_default: bool) -> tuple[str, ...]:
 
 
 def print_device(device: CpuDevice) -> None:
+    """One device: its drawing, and every number with its source."""
     # Plain text, so that a source is never broken in the middle of a name when the output is piped or copied.
     typer.echo(draw(device))
     rows = [(quantity.key, _shown(quantity), quantity.source) for quantity in device.quantities()]

@@ -31,7 +31,10 @@ def graph(
     print_ir: Annotated[bool, typer.Option("--print", help="Print the graph's text.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Show a network: its layers, multiply-accumulates, parameters and bytes."""
+    """Show a network: its layers, multiply-accumulates, parameters and bytes.
+
+    Example: mnv3c graph small --width 0.75 --resolution 192
+    """
     from mnv3c.graph.passes.default import default_passes
     from mnv3c.graph.passes.pipeline import run_passes
     from mnv3c.graph.printer import format_graph

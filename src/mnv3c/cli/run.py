@@ -1,6 +1,8 @@
 """`mnv3c run`: run a compiled network on an input."""
 
 import json
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +40,8 @@ def run(
     from mnv3c.compiler.execute import Artifact
     from mnv3c.compiler.input_files import load_input
 
+    if output is not None and output.suffix != ".npy":
+        raise UserError(f"--output: {output} must end in .npy")
     artifact = Artifact.open(directory)
     place = artifact.place(_place(on))
     if runs and place == "emulator":
@@ -74,8 +78,8 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
         red, green, blue = (float(word) for word in text.split(","))
     except ValueError:
         raise UserError(f"{option}: '{text}' is not three numbers, as in 0.5,0.5,0.5") from None
-    if option == "--std" and min(red, green, blue) <= 0:
-        raise UserError(f"{option}: must be positive, not '{text}'")
+    if not all(map(math.isfinite, (red, green, blue))) or (option == "--std" and min(red, green, blue) <= 0):
+        raise UserError(f"{option}: must be finite{' and positive' if option == '--std' else ''}, not '{text}'")
     return red, green, blue
 
 
@@ -99,15 +103,14 @@ def _rows(artifact: "Artifact", execution: "Execution", output: Path | None, top
 def _save(path: Path, values: Any) -> Path:
     import numpy as np
 
-    if path.suffix != ".npy":
-        raise UserError(f"--output: {path} must end in .npy")
     temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
             np.save(file, values)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise MissingError(f"cannot write {path}: {error.strerror}") from error
     return path
 

@@ -1,0 +1,80 @@
+"""What the CPU kernels have in common: the candidate's defaults, the operands of a convolution, loops over blocks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.lanes import Blocks, Piece
+from mnv3c.targets.target import Array
+
+
+class CpuKernel:
+    """A candidate without weights and without parameters; kernels override what differs."""
+
+    family: ClassVar[str]
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """The schedule's parameters."""
+        return {}
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The weights as the kernel reads them."""
+        return ()
+
+    def buffers(self) -> Sequence[Parameter]:
+        """The kernel's arguments, in order."""
+        raise NotImplementedError
+
+    def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
+        """Print the kernel's statements."""
+        raise NotImplementedError
+
+    def build(self, symbol: str) -> Any:
+        """The kernel as a TVM PrimFunc."""
+        return build_prim_func(symbol, self.buffers(), self.body)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Buffers of a layer with weights; `residual` is None where nothing is added."""
+
+    input: Buffer
+    residual: Buffer | None
+    weight: Buffer
+    bias: Buffer
+    output: Buffer
+
+    @staticmethod
+    def of(buffers: Sequence[Buffer]) -> "Operands":
+        """From the order in which `convolution_buffers` declares them."""
+        x, *residual, weight, bias, output = buffers
+        return Operands(x, residual[0] if residual else None, weight, bias, output)
+
+
+def convolution_buffers(
+    given: Parameter, weights: int, bias: int, outputs: int, *, residual: bool
+) -> tuple[Parameter, ...]:
+    """Arguments of a layer with weights: input, [residual], weight, bias, output; sizes in floats."""
+    skip = (Parameter("residual", outputs),) if residual else ()
+    return (given, *skip, Parameter("weight", weights), Parameter("bias", bias), Parameter("output", outputs))
+
+
+def for_blocks(k: KernelBuilder, blocks: Blocks, body: Callable[[Expr, Sequence[Piece]], None]) -> None:
+    """Print `body(first channel, vectors)` as a loop over the whole blocks, then once for the rest."""
+    if blocks.count:
+        with k.serial(blocks.count) as b:
+            body(b * blocks.size, blocks.pieces)
+    if blocks.rest:
+        body(blocks.rest_start, blocks.rest)
+
+
+def for_vectors(k: KernelBuilder, blocks: Blocks, body: Callable[[Expr, Piece], None]) -> None:
+    """As `for_blocks`, one vector at a time."""
+
+    def block(start: Expr, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            body(start, piece)
+
+    for_blocks(k, blocks, block)
