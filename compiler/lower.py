@@ -73,9 +73,9 @@ class _Lowering:
         _require_compilable(graph)
         (source,) = graph.inputs
         assert isinstance(source.op, Input)
-        given = Tensor("<input>", graph.type_of(source.name), source.op.layout)
+        given = Tensor(self._unused("<input>"), graph.type_of(source.name), source.op.layout)
         self._tensors[source.name] = given
-        ports = {name: f"<output {i}>" for i, name in enumerate(graph.outputs)}
+        ports = {name: self._unused(f"<output {i}>") for i, name in enumerate(graph.outputs)}
         for node in graph.nodes:
             if isinstance(node.op, Flatten | Identity):
                 seen = self._tensors[node.inputs[0]]
@@ -133,10 +133,14 @@ class _Lowering:
         if tensor.storage == "target":
             return tensor
         if tensor.name not in self._converted:
-            stored = Tensor("<stored input>", tensor.type, "target")
+            stored = Tensor(self._unused("<stored input>"), tensor.type, "target")
             self._convert(tensor, stored, tensor.storage, "in", "input.stored")
             self._converted[tensor.name] = stored
         return self._converted[tensor.name]
+
+    def _unused(self, name: str) -> str:
+        """The name of a tensor that is no node's output; an imported network may call a node anything."""
+        return name if name not in self._graph else self._unused(f"{name}'")
 
     def _output(self, name: str, port: str) -> Tensor:
         tensor = self._tensors[name]

@@ -67,7 +67,7 @@ class Compiler:
         Raises UserError for a graph that cannot be compiled, MissingError for a missing tool or a full disk.
         """
         begin = time.monotonic()
-        if not graph.weights:
+        if graph.total_params and not graph.weights:
             raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
         fused = run_passes(graph, default_passes(), self._show_pass)
         network = lower(fused, self.target, self.device)

@@ -5,12 +5,12 @@ for row of outputs (shared out among threads)
     for block of channels: accumulators for `tile_columns` outputs stay in registers over all taps
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mnv3c.graph.ops import Conv2d
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
@@ -58,27 +58,51 @@ class Depthwise(CpuKernel):
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         operands, blocks = Operands.of(buffers), self.lanes.blocks(self.channels, self.tile_vectors)
+        stored, width, out_width = self.lanes.stored(self.channels), self.horizontal.size, self.horizontal.count
+        window = Window(self.vertical, self.horizontal)
         with k.parallel(self.vertical.count) as row:
 
-            def columns(tile: ColumnTile) -> None:
-                for_blocks(k, blocks, lambda channel, pieces: self._tile(k, operands, row, tile, channel, pieces))
+            def tile(columns: ColumnTile, channel: Expr, pieces: Sequence[Piece]) -> None:
+                sums = window.tile(
+                    k, operands, row, columns, channel, pieces, lambda y, x: (y * width + x) * stored + channel
+                )
+                for c in range(columns.width):
+                    for p, piece in enumerate(pieces):
+                        at = (row * out_width + columns.start + c) * stored + channel + piece.offset
+                        value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, operands.residual, at)
+                        k.store(operands.output, at, value, piece.lanes)
 
-            for_column_tiles(k, self.horizontal, self.tile_columns, columns)
+            for_column_tiles(
+                k,
+                self.horizontal,
+                self.tile_columns,
+                lambda columns: for_blocks(k, blocks, lambda channel, pieces: tile(columns, channel, pieces)),
+            )
 
-    def _tile(
+
+@dataclass(frozen=True)
+class Window:
+    """The depthwise window itself, accumulated over its taps."""
+
+    vertical: Axis
+    horizontal: Axis
+
+    def tile(
         self,
         k: KernelBuilder,
         operands: Operands,
         row: Expr,
-        tile: ColumnTile,
+        columns: ColumnTile,
         channel: Expr,
         pieces: Sequence[Piece],
-    ) -> None:
-        stored, width = self.lanes.stored(self.channels), sum(piece.lanes for piece in pieces)
+        input_at: Callable[[Expr, Expr], Expr],
+    ) -> Registers:
+        """The sums of a run of outputs, bias included; `input_at(row, column)` says where a block's inputs lie."""
+        width = sum(piece.lanes for piece in pieces)
         taps = channel * (self.vertical.taps * self.horizontal.taps)
-        sums = k.registers(tile.width, pieces)
+        sums = k.registers(columns.width, pieces)
         for p, piece in enumerate(pieces):
-            for c in range(tile.width):
+            for c in range(columns.width):
                 sums.set(c, p, k.load(operands.bias, channel + piece.offset, piece.lanes))
 
         def tap_row(i: Expr, input_row: Expr) -> None:
@@ -86,18 +110,13 @@ class Depthwise(CpuKernel):
                 for p, piece in enumerate(pieces):
                     at = taps + (i * self.horizontal.taps + j) * width + piece.offset
                     tap = k.load(operands.weight, at, piece.lanes)
-                    for c in range(tile.width):
-                        if tile.reads(c, j):
-                            column = self.horizontal.input(tile.start + c, j)
-                            at = (input_row * self.horizontal.size + column) * stored + channel + piece.offset
+                    for c in range(columns.width):
+                        if columns.reads(c, j):
+                            at = input_at(input_row, self.horizontal.input(columns.start + c, j)) + piece.offset
                             sums.set(c, p, sums.get(c, p) + k.load(operands.input, at, piece.lanes) * tap)
 
         for_rows_inside(k, self.vertical, row, tap_row)
-        for c in range(tile.width):
-            for p, piece in enumerate(pieces):
-                at = (row * self.horizontal.count + tile.start + c) * stored + channel + piece.offset
-                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, operands.residual, at)
-                k.store(operands.output, at, value, piece.lanes)
+        return sums
 
 
 @dataclass(frozen=True)

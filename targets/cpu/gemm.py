@@ -12,15 +12,15 @@ and broadcasts one activation per row.
 With few rows (7x7 maps, dense layers) the threads share the columns instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mnv3c.graph.ops import Conv2d, Dense
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
-from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
-from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks, share_blocks
+from mnv3c.targets.cpu.lanes import Lanes, Piece, Run, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
@@ -69,70 +69,88 @@ class Gemm(CpuKernel):
         )
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
-        operands = Operands.of(buffers)
-        if self.share_columns:
-            self._share_columns(k, operands)
-        else:
-            self._share_rows(k, operands)
+        operands, blocks = Operands.of(buffers), self.lanes.blocks(self.columns, self.tile_vectors)
+        product = Product(self.rows, self.depth, self.tile_rows)
+        stored_in, stored_out = self.lanes.stored(self.depth), self.lanes.stored(self.columns)
 
-    def _share_rows(self, k: KernelBuilder, operands: Operands) -> None:
-        tiles = -(-self.rows // self.tile_rows)
-        blocks = self.lanes.blocks(self.columns, self.tile_vectors)
+        def tile(index: Expr, column: Expr, pieces: Sequence[Piece]) -> None:
+            start = product.tile_start(k, index)
+            sums = product.tile(k, operands, column, pieces, lambda r, d: (start + r) * stored_in + d)
+            for r in range(self.tile_rows):
+                for p, piece in enumerate(pieces):
+                    at = (start + r) * stored_out + column + piece.offset
+                    value = self.epilogue.apply(k, sums.get(r, p), piece.lanes, operands.residual, at)
+                    k.store(operands.output, at, value, piece.lanes)
+
+        if self.share_columns:
+
+            def panel(column: Expr, pieces: Sequence[Piece]) -> None:
+                with k.serial(product.tiles) as t:
+                    tile(t, column, pieces)
+
+            share_blocks(k, blocks, panel)
+        else:
+            self._share_rows(k, product.tiles, blocks, tile)
+
+    def _share_rows(
+        self,
+        k: KernelBuilder,
+        tiles: int,
+        blocks: Sequence[Run],
+        tile: Callable[[Expr, Expr, Sequence[Piece]], None],
+    ) -> None:
         with k.parallel(-(-tiles // self.chunk_tiles)) as chunk:
             first = chunk * self.chunk_tiles
             count = self.chunk_tiles if tiles % self.chunk_tiles == 0 else k.minimum(self.chunk_tiles, tiles - first)
 
             def panel(column: Expr, pieces: Sequence[Piece]) -> None:
                 with k.serial(count) as t:
-                    self._tile(k, operands, self._tile_start(k, first + t), column, pieces)
+                    tile(first + t, column, pieces)
 
             for_blocks(k, blocks, panel)
 
-    def _share_columns(self, k: KernelBuilder, operands: Operands) -> None:
-        tiles = -(-self.rows // self.tile_rows)
-        blocks = self.lanes.blocks(self.columns, self.tile_vectors)
 
-        def panel(column: Expr, pieces: Sequence[Piece]) -> None:
-            with k.serial(tiles) as t:
-                self._tile(k, operands, self._tile_start(k, t), column, pieces)
+@dataclass(frozen=True)
+class Product:
+    """The register-tiled product itself: `rows` cut into tiles of `tile_rows`, accumulated over `depth`."""
 
-        with k.parallel(blocks.total) as j:
-            if not blocks.rest:
-                panel(j * blocks.size, blocks.pieces)
-            elif not blocks.count:
-                panel(0, blocks.rest)
-            else:
-                k.choose(
-                    j < blocks.count,
-                    lambda: panel(j * blocks.size, blocks.pieces),
-                    lambda: panel(blocks.rest_start, blocks.rest),
-                )
+    rows: int
+    depth: int
+    tile_rows: int
 
-    def _tile_start(self, k: KernelBuilder, tile: Expr) -> Expr:
+    @property
+    def tiles(self) -> int:
+        """Number of row tiles."""
+        return -(-self.rows // self.tile_rows)
+
+    def tile_start(self, k: KernelBuilder, tile: Expr) -> Expr:
         """First row of a tile. The last one moves up to stay inside: rows it shares are computed twice, alike."""
         start = tile * self.tile_rows
         return start if self.rows % self.tile_rows == 0 else k.minimum(start, self.rows - self.tile_rows)
 
-    def _tile(self, k: KernelBuilder, operands: Operands, row: Expr, column: Expr, pieces: Sequence[Piece]) -> None:
+    def tile(
+        self,
+        k: KernelBuilder,
+        operands: Operands,
+        column: Expr,
+        pieces: Sequence[Piece],
+        input_at: Callable[[int, Expr], Expr],
+    ) -> Registers:
+        """The sums of one tile, bias included; `input_at(row of the tile, depth)` says where an input lies."""
         width = sum(piece.lanes for piece in pieces)
-        stored_in, stored_out = self.lanes.stored(self.depth), self.lanes.stored(self.columns)
-        tile = k.registers(self.tile_rows, pieces)
+        sums = k.registers(self.tile_rows, pieces)
         for p, piece in enumerate(pieces):
             start = k.load(operands.bias, column + piece.offset, piece.lanes)
             for r in range(self.tile_rows):
-                tile.set(r, p, start)
+                sums.set(r, p, start)
         with k.serial(self.depth) as d:
             panel = column * self.depth + d * width
-            columns = [k.load(operands.weight, panel + piece.offset, piece.lanes) for piece in pieces]
+            vectors = [k.load(operands.weight, panel + piece.offset, piece.lanes) for piece in pieces]
             for r in range(self.tile_rows):
-                scalar = operands.input[(row + r) * stored_in + d]
+                scalar = operands.input[input_at(r, d)]
                 for p, piece in enumerate(pieces):
-                    tile.set(r, p, tile.get(r, p) + k.splat(scalar, piece.lanes) * columns[p])
-        for r in range(self.tile_rows):
-            for p, piece in enumerate(pieces):
-                at = (row + r) * stored_out + column + piece.offset
-                value = self.epilogue.apply(k, tile.get(r, p), piece.lanes, operands.residual, at)
-                k.store(operands.output, at, value, piece.lanes)
+                    sums.set(r, p, sums.get(r, p) + k.splat(scalar, piece.lanes) * vectors[p])
+        return sums
 
 
 @dataclass(frozen=True)
@@ -180,17 +198,14 @@ def register_tiles(rows: int, columns: int, lanes: Lanes, device: CpuDevice) -> 
 
 
 def _tile_cost(rows: int, columns: int, tile_rows: int, vectors: int, lanes: Lanes, device: CpuDevice) -> float:
-    blocks = lanes.blocks(columns, vectors)
     tiles = -(-rows // tile_rows)
 
     def step(count: int) -> float:
-        latency_bound = device.vector.fma_latency_cycles
         fma = tile_rows * count / device.vector.fma_pipes
         loads = (tile_rows + count) / 2.0
-        return max(fma + 0.25 * loads, loads, latency_bound)
+        return max(fma + 0.25 * loads, loads, float(device.vector.fma_latency_cycles))
 
-    cycles = blocks.count * step(len(blocks.pieces)) + (step(len(blocks.rest)) if blocks.rest else 0.0)
-    return tiles * cycles
+    return tiles * sum(run.count * step(len(run.pieces)) for run in lanes.blocks(columns, vectors))
 
 
 def _sharing(rows: int, depth: int, tile_rows: int, device: CpuDevice) -> tuple[int, bool]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
-from mnv3c.targets.cpu.lanes import Blocks, Piece
+from mnv3c.targets.cpu.lanes import Piece, Run
 from mnv3c.targets.target import Array
 
 
@@ -61,20 +61,39 @@ def convolution_buffers(
     return (given, *skip, Parameter("weight", weights), Parameter("bias", bias), Parameter("output", outputs))
 
 
-def for_blocks(k: KernelBuilder, blocks: Blocks, body: Callable[[Expr, Sequence[Piece]], None]) -> None:
-    """Print `body(first channel, vectors)` as a loop over the whole blocks, then once for the rest."""
-    if blocks.count:
-        with k.serial(blocks.count) as b:
-            body(b * blocks.size, blocks.pieces)
-    if blocks.rest:
-        body(blocks.rest_start, blocks.rest)
+def for_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]) -> None:
+    """Print `body(first channel, vectors)` for every block: a loop for each run of equal ones."""
+    for run in blocks:
+        if run.count == 1:
+            body(run.start, run.pieces)
+        else:
+            with k.serial(run.count) as b:
+                body(b * run.size + run.start, run.pieces)
 
 
-def for_vectors(k: KernelBuilder, blocks: Blocks, body: Callable[[Expr, Piece], None]) -> None:
+def share_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]) -> None:
+    """As `for_blocks`, with the blocks shared out among the threads."""
+    with k.parallel(sum(run.count for run in blocks)) as b:
+        _select(k, b, 0, blocks, body)
+
+
+def _select(
+    k: KernelBuilder, b: Expr, first: int, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]
+) -> None:
+    run, *others = blocks
+    start = (b - first) * run.size + run.start
+    if not others:
+        body(start, run.pieces)
+        return
+    after = first + run.count
+    k.choose(b < after, lambda: body(start, run.pieces), lambda: _select(k, b, after, others, body))
+
+
+def for_vectors(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Piece], None]) -> None:
     """As `for_blocks`, one vector at a time."""
 
     def block(start: Expr, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
-            body(start, piece)
+            body(start + piece.offset, Piece(0, piece.lanes))
 
     for_blocks(k, blocks, block)

@@ -47,31 +47,41 @@ class Lanes:
             offset += lanes
         return tuple(pieces)
 
-    def blocks(self, channels: int, vectors: int) -> "Blocks":
-        """The covered channels cut into blocks of `vectors` widest vectors, and a rest."""
-        size = vectors * self.widest
-        count, rest = divmod(self.covered(channels), size)
-        return Blocks(size, self.pieces(size), count, self.pieces(rest) if rest else ())
+    def blocks(self, channels: int, vectors: int) -> tuple["Run", ...]:
+        """The covered channels cut into blocks of at most `vectors` vectors, as even as possible.
+
+        Seven vectors in blocks of at most three are 3 + 2 + 2, not 3 + 3 + 1: a narrow block has too few accumulators
+        to hide the latency of an addition. A block that ends in a narrow vector comes last.
+        """
+        pieces = self.pieces(channels)
+        blocks = -(-len(pieces) // vectors)
+        small, large = divmod(len(pieces), blocks)
+        sizes = [small + 1] * large + [small] * (blocks - large)
+        runs: list[Run] = []
+        first = 0
+        for size in sizes:
+            block = pieces[first : first + size]
+            local = tuple(Piece(piece.offset - block[0].offset, piece.lanes) for piece in block)
+            if runs and runs[-1].pieces == local:
+                runs[-1] = Run(runs[-1].start, runs[-1].count + 1, local)
+            else:
+                runs.append(Run(block[0].offset, 1, local))
+            first += size
+        return tuple(runs)
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """`count` blocks of `size` channels, each covered by `pieces`, then one narrower block covered by `rest`."""
+class Run:
+    """`count` blocks of channels from channel `start`, each covered by `pieces`."""
 
-    size: int
-    pieces: tuple[Piece, ...]
+    start: int
     count: int
-    rest: tuple[Piece, ...]
+    pieces: tuple[Piece, ...]
 
     @property
-    def rest_start(self) -> int:
-        """First channel of the rest."""
-        return self.count * self.size
-
-    @property
-    def total(self) -> int:
-        """Number of blocks, the rest included."""
-        return self.count + bool(self.rest)
+    def size(self) -> int:
+        """Channels of one block."""
+        return sum(piece.lanes for piece in self.pieces)
 
 
 def device_lanes(device: CpuDevice) -> Lanes:

@@ -1,8 +1,10 @@
 """Weights as the kernels read them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mnv3c.targets.cpu.lanes import Blocks, Lanes
+from mnv3c.targets.cpu.lanes import Lanes, Run
 from mnv3c.targets.target import Array
 
 
@@ -12,11 +14,14 @@ def pad_channels(values: Array, lanes: Lanes) -> Array:
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
 
 
-def pack_columns(weight: Array, blocks: Blocks, lanes: Lanes) -> Array:
+def pack_columns(weight: Array, blocks: Sequence[Run], lanes: Lanes) -> Array:
     """(depth, columns) as blocks of columns, each [depth, block] contiguous: the order in which a tile reads it."""
-    padded = pad_channels(weight, lanes)
-    whole = padded[:, : blocks.rest_start].reshape(weight.shape[0], blocks.count, blocks.size)
-    return np.concatenate([whole.transpose(1, 0, 2).ravel(), padded[:, blocks.rest_start :].ravel()])
+    padded, depth = pad_channels(weight, lanes), weight.shape[0]
+    packed = [
+        padded[:, run.start : run.start + run.count * run.size].reshape(depth, run.count, run.size).transpose(1, 0, 2)
+        for run in blocks
+    ]
+    return np.concatenate([block.ravel() for block in packed])
 
 
 def pack_bias(bias: Array | None, channels: int, lanes: Lanes) -> Array:

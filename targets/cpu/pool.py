@@ -8,7 +8,7 @@ import numpy as np
 
 from mnv3c.graph.ops import GlobalAveragePool, Pool2d
 from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
-from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
+from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors, share_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
 from mnv3c.targets.device import CpuDevice
@@ -113,12 +113,10 @@ class GlobalPool(CpuKernel):
         return Parameter("input", self.rows * stored), Parameter("output", stored)
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
-        blocks = self.lanes.blocks(self.channels, 1)
-        if blocks.count:
-            with k.parallel(blocks.count) as b:
-                self._mean(k, buffers, b * blocks.size, blocks.pieces[0])
-        for piece in blocks.rest:
-            self._mean(k, buffers, blocks.rest_start, piece)
+        def mean(start: Expr, pieces: Sequence[Piece]) -> None:
+            self._mean(k, buffers, start, pieces[0])
+
+        share_blocks(k, self.lanes.blocks(self.channels, 1), mean)
 
     def _mean(self, k: KernelBuilder, buffers: tuple[Buffer, ...], channel: Expr, piece: Piece) -> None:
         x, output = buffers

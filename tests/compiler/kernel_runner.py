@@ -54,7 +54,7 @@ class GuardedBuffer:
         start = _GUARD_FLOATS + (-whole[_GUARD_FLOATS:].ctypes.data % 64) // 4 + misaligned
         inner = whole[start : start + flat.size]
         inner[:] = flat
-        assert inner.ctypes.data % 64 == 4 * misaligned
+        assert not inner.size or inner.ctypes.data % 64 == 4 * misaligned
         return GuardedBuffer(whole, inner)
 
     @staticmethod

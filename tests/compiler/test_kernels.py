@@ -68,7 +68,7 @@ def test_every_candidate_of_a_layer(runner: KernelRunner, text: str) -> None:
     assert key in LARGE
     work = runner.work(key.op, key.inputs)
     candidates = runner.candidates(work)
-    assert len(set(candidates)) == len(candidates) > 1
+    assert len(set(candidates)) == len(candidates) >= 1
     for candidate in even_choice(candidates, MOST_CANDIDATES):
         assert runner.error(candidate, work) <= TOLERANCE, candidate
 

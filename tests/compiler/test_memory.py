@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -28,9 +29,9 @@ def aligned(size_bytes: int) -> int:
 
 
 @st.composite
-def lifetimes(draw: st.DrawFn, most: int = 12, calls: int = 10) -> list[Lifetime]:
-    count = draw(st.integers(0, most))
-    spans = [sorted(draw(st.tuples(st.integers(0, calls), st.integers(0, calls)))) for _ in range(count)]
+def lifetimes(draw: st.DrawFn) -> list[Lifetime]:
+    count = draw(st.integers(0, 12))
+    spans = [sorted(draw(st.tuples(st.integers(0, 10), st.integers(0, 10)))) for _ in range(count)]
     sizes = [draw(st.integers(1, 900)) for _ in range(count)]
     return [
         Lifetime(f"b{i}", size, first, last)
@@ -62,7 +63,7 @@ def test_live_buffers_never_overlap(buffers: list[Lifetime]) -> None:
 
 @given(lifetimes(), st.randoms(use_true_random=False))
 @settings(max_examples=50, derandomize=True, deadline=None)
-def test_the_plan_does_not_depend_on_the_order(buffers: list[Lifetime], random: "st.random.Random") -> None:  # type: ignore[name-defined]
+def test_the_plan_does_not_depend_on_the_order(buffers: list[Lifetime], random: Random) -> None:
     shuffled = list(buffers)
     random.shuffle(shuffled)
     assert plan_memory(shuffled) == plan_memory(buffers)
@@ -86,12 +87,18 @@ def best_peak(buffers: Sequence[Lifetime]) -> int:
     return min(peaks)
 
 
-@given(lifetimes(most=5, calls=4))
-@settings(max_examples=60, derandomize=True, deadline=None)
-def test_tiny_plans_are_near_the_best_there_is(buffers: list[Lifetime]) -> None:
-    plan = plan_memory(buffers)
-    best = best_peak(buffers) if buffers else 0
-    assert plan.lower_bound_bytes <= best <= plan.peak_bytes <= 1.5 * best
+def random_lifetimes(random: Random, count: int, calls: int) -> list[Lifetime]:
+    spans = [sorted(random.choices(range(calls), k=2)) for _ in range(count)]
+    return [Lifetime(f"b{i}", random.randrange(1, 900), first, last) for i, (first, last) in enumerate(spans)]
+
+
+def test_tiny_plans_are_mostly_the_best_there_is() -> None:
+    random = Random(3)
+    cases = [random_lifetimes(random, random.randrange(1, 6), 5) for _ in range(100)]
+    plans, best = [plan_memory(case) for case in cases], [best_peak(case) for case in cases]
+    for plan, peak in zip(plans, best, strict=True):
+        assert plan.lower_bound_bytes <= peak <= plan.peak_bytes <= 1.25 * peak
+    assert sum(plan.peak_bytes == peak for plan, peak in zip(plans, best, strict=True)) >= 90
 
 
 def test_a_chain_needs_its_two_largest_neighbours() -> None:
