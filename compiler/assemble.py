@@ -7,7 +7,7 @@ from mnv3c.compiler.lower import KernelCall, LoweredNetwork, Tensor
 from mnv3c.compiler.memory import Lifetime, MemoryPlan, plan_memory
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
 from mnv3c.compiler.weights import WeightsBlob
-from mnv3c.graph.ir import Graph
+from mnv3c.graph.ir import Array, Graph
 from mnv3c.graph.tensor import Layout, TensorType
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Target
@@ -47,10 +47,25 @@ def caller_shape(tensor: TensorType, layout: str) -> tuple[int, ...]:
 
 
 def _call(network: LoweredNetwork, call: KernelCall, symbol: str, places: "_Places", weights: WeightsBlob) -> Call:
-    values = network.graph.weights_of(call.node) if call.node is not None else {}
-    packed = [weights.add(array) for array in call.candidate.pack(values)]
-    arguments = (*map(places.of, call.inputs), *packed, places.of(call.output))
+    packed = [weights.add(array) for array in call.candidate.pack(_values(network.graph, call))]
+    scratch = (places.scratch(call),) if call.candidate.workspace_elements else ()
+    arguments = (*map(places.of, call.inputs), *packed, *scratch, places.of(call.output))
     return Call(call.layer, call.kind, call.shape, symbol, arguments, call.macs)
+
+
+def _values(graph: Graph, call: KernelCall) -> dict[str, Array]:
+    """A layer's weights by role; those of a group's part i as `i.role`."""
+    if len(call.nodes) <= 1:
+        return graph.weights_of(call.nodes[0]) if call.nodes else {}
+    return {
+        f"{index}.{role}": value
+        for index, node in enumerate(call.nodes)
+        for role, value in graph.weights_of(node).items()
+    }
+
+
+def _scratch_name(call: KernelCall) -> str:
+    return f"<scratch of {call.layer}>"
 
 
 class _Places:
@@ -67,6 +82,11 @@ class _Places:
             return Argument(Region.OUTPUT, self._output_offsets[tensor.name], tensor.type.elements)
         elements = self._target.storage_elements(tensor.type, self._device)
         return Argument(Region.ARENA, self._memory.offsets[tensor.name], elements)
+
+    def scratch(self, call: KernelCall) -> Argument:
+        """The call's scratch memory, a part of the arena."""
+        offset = self._memory.offsets[_scratch_name(call)]
+        return Argument(Region.ARENA, offset, call.candidate.workspace_elements)
 
 
 def _output_offsets(graph: Graph, names: Sequence[str]) -> Mapping[str, int]:
@@ -88,7 +108,12 @@ def _lifetimes(network: LoweredNetwork, target: Target, device: CpuDevice) -> li
                 first.setdefault(tensor.name, index)
                 last[tensor.name] = index
                 sizes[tensor.name] = 4 * target.storage_elements(tensor.type, device)
-    return [Lifetime(name, sizes[name], first[name], last[name]) for name in first]
+    scratch = [
+        Lifetime(_scratch_name(call), 4 * call.candidate.workspace_elements, index, index)
+        for index, call in enumerate(network.calls)
+        if call.candidate.workspace_elements
+    ]
+    return [*(Lifetime(name, sizes[name], first[name], last[name]) for name in first), *scratch]
 
 
 def to_caller_layout(layout: Layout, rank: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from pathlib import Path
 import platformdirs
 
 from mnv3c.graph.errors import MissingError
+
+
+# On a full disk LLVM ends the process in the middle of an object (some 10 KB; up to 8 workers write at once).
+_LEAST_FREE_BYTES = 4 << 20
 
 
 def content_key(*parts: object) -> str:
@@ -59,6 +64,8 @@ class FileCache:
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+                raise MissingError(f"no space left in the cache {self.folder} (MNV3C_CACHE_DIR)")
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
                 fresh = Path(folder) / path.name
                 make(fresh)

@@ -1,8 +1,9 @@
 """From a fused graph to kernel calls: one layer, one kernel; conversions only at the borders to the caller."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mnv3c.compiler.grouping import ChooseGroup, Group, fuse_always, plan_groups
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.layer import layer_key
@@ -11,6 +12,7 @@ from mnv3c.graph.tensor import Layout, TensorType
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target
 
+_MAX_TENSOR_BYTES = 2**31 - 1  # kernels index with 32 bits
 Choose = Callable[[LayerWork, Sequence[Candidate]], Candidate]
 
 
@@ -25,7 +27,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One layer or border conversion with the kernel that was chosen for it. `node` is None for a conversion."""
+    """One layer, one group of fused layers, or one border conversion, with the kernel that was chosen for it.
+
+    `nodes` are the layers; none for a conversion. The bytes count every tensor and weight once.
+    """
 
     layer: str
     kind: str
@@ -33,8 +38,14 @@ class KernelCall:
     candidate: Candidate
     inputs: tuple[Tensor, ...]
     output: Tensor
-    node: Node | None
+    nodes: tuple[Node, ...]
     macs: int
+    bytes_in: int
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of activations written."""
+        return self.output.type.bytes
 
 
 @dataclass(frozen=True)
@@ -52,25 +63,36 @@ def first_guess(work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
     return candidates[0]
 
 
-def lower(graph: Graph, target: Target, device: CpuDevice, choose: Choose = first_guess) -> LoweredNetwork:
-    """Choose a kernel for every layer of a fused graph.
+def lower(
+    graph: Graph,
+    target: Target,
+    device: CpuDevice,
+    choose: Choose = first_guess,
+    choose_group: ChooseGroup = fuse_always,
+) -> LoweredNetwork:
+    """Choose a kernel for every layer of a fused graph, or for groups of neighbouring ones.
 
-    Raises UserError for a network without exactly one input, for a batch other than 1, and, naming node and op, for a
-    layer that no kernel family of the target takes.
+    Raises UserError for a network without exactly one input, for a batch other than 1, for a tensor of 2 GiB, and,
+    naming node and op, for a layer that no kernel family of the target takes.
     """
-    return _Lowering(graph, target, device, choose).run()
+    _require_compilable(graph)
+    groups = plan_groups(graph, target, device, choose_group)
+    return _Lowering(graph, target, device, choose, groups).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, target: Target, device: CpuDevice, choose: Choose) -> None:
+    def __init__(
+        self, graph: Graph, target: Target, device: CpuDevice, choose: Choose, groups: Mapping[str, Group]
+    ) -> None:
         self._graph, self._target, self._device, self._choose = graph, target, device, choose
+        self._groups = groups
+        self._inner = {node.name for group in groups.values() for node in group.nodes[:-1]}
         self._calls: list[KernelCall] = []
         self._tensors: dict[str, Tensor] = {}
         self._converted: dict[str, Tensor] = {}
 
     def run(self) -> LoweredNetwork:
         graph = self._graph
-        _require_compilable(graph)
         (source,) = graph.inputs
         assert isinstance(source.op, Input)
         given = Tensor(self._unused("<input>"), graph.type_of(source.name), source.op.layout)
@@ -80,7 +102,9 @@ class _Lowering:
             if isinstance(node.op, Flatten | Identity):
                 seen = self._tensors[node.inputs[0]]
                 self._tensors[node.name] = Tensor(seen.name, graph.type_of(node.name), seen.storage)
-            elif node is not source:
+            elif node.name in self._groups:
+                self._group(self._groups[node.name], ports)
+            elif node is not source and node.name not in self._inner:
                 self._layer(node, ports)
         outputs = tuple(self._output(name, ports[name]) for name in graph.outputs)
         return LoweredNetwork(graph, given, outputs, tuple(self._calls))
@@ -94,20 +118,34 @@ class _Lowering:
         if candidates is None:
             shape = layer_key(self._graph, node)
             raise UserError(f"node '{node.name}': target '{self._target.name}' has no kernel for {shape}")
-        output = self._result(node, ports)
-        self._tensors[node.name] = output
+        candidate = self._choose(self._work(node, inputs), candidates)
+        self._call((node,), candidate, inputs, ports)
+
+    def _group(self, group: Group, ports: dict[str, str]) -> None:
+        inputs = tuple(self._tensors[name] for name in group.outside)
+        self._call(group.nodes, group.candidate, inputs, ports)
+
+    def _call(
+        self, nodes: tuple[Node, ...], candidate: Candidate, inputs: tuple[Tensor, ...], ports: dict[str, str]
+    ) -> None:
+        output = self._result(nodes[-1], ports)
+        self._tensors[nodes[-1].name] = output
         self._calls.append(
             KernelCall(
-                layer=node.name,
-                kind=_kind(node),
+                layer=_group_name([node.name for node in nodes]),
+                kind=" | ".join(map(_kind, nodes)),
                 shape=_shape([*inputs, output]),
-                candidate=self._choose(self._work(node, inputs), candidates),
+                candidate=candidate,
                 inputs=inputs,
                 output=output,
-                node=node,
-                macs=self._graph.macs(node),
+                nodes=nodes,
+                macs=sum(map(self._graph.macs, nodes)),
+                bytes_in=sum(tensor.type.bytes for tensor in inputs) + sum(map(self._weight_bytes, nodes)),
             )
         )
+
+    def _weight_bytes(self, node: Node) -> int:
+        return self._graph.bytes_in(node) - sum(type_.bytes for type_ in self._graph.input_types(node))
 
     def _candidates(self, node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Candidate] | None:
         work = self._work(node, inputs)
@@ -155,7 +193,9 @@ class _Lowering:
         work = BorderWork(source.type, layout, "in" if way == "in" else "out")
         candidate = self._target.border(work, self._device)
         shape = f"{source.type} {layout}"
-        self._calls.append(KernelCall(layer, "border", shape, candidate, (source,), destination, None, 0))
+        self._calls.append(
+            KernelCall(layer, "border", shape, candidate, (source,), destination, (), 0, source.type.bytes)
+        )
 
 
 def _require_compilable(graph: Graph) -> None:
@@ -165,6 +205,17 @@ def _require_compilable(graph: Graph) -> None:
     shape = graph.type_of(names[0]).shape
     if shape[0] != 1:
         raise UserError(f"node '{names[0]}': batch {shape[0]} cannot be compiled, only batch 1")
+    for node in graph.nodes:
+        size = graph.type_of(node.name)
+        if size.bytes > _MAX_TENSOR_BYTES:
+            raise UserError(f"node '{node.name}': {size} takes {size.bytes} bytes, over {_MAX_TENSOR_BYTES}")
+
+
+def _group_name(names: Sequence[str]) -> str:
+    """`block2.expand+depthwise` for block2.expand and block2.depthwise; one name stays as it is."""
+    first = names[0]
+    prefix = first[: first.rfind(".") + 1]
+    return "+".join([first, *(name.removeprefix(prefix) if prefix else name for name in names[1:])])
 
 
 def _kind(node: Node) -> str:

@@ -142,8 +142,8 @@ def manifest(
                 kind=call.kind,
                 shape=call.shape,
                 macs=call.macs,
-                bytes_in=graph.bytes_in(call.node) if call.node else call.output.type.bytes,
-                bytes_out=call.output.type.bytes,
+                bytes_in=call.bytes_in,
+                bytes_out=call.bytes_out,
                 kernel=job.symbol,
                 parameters=dict(call.candidate.parameters),
             )

@@ -35,6 +35,18 @@ class LayerWork:
 
 
 @dataclass(frozen=True)
+class GroupWork:
+    """Neighbouring layers that one kernel may compute as a layer of its own.
+
+    `parts` are in order; only the last one's output is seen outside. `sources[i][n]` tells what input n of part i is:
+    the output of an earlier part (0, 1, ...), or tensor e from outside, written -1 - e.
+    """
+
+    parts: tuple[LayerWork, ...]
+    sources: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class BorderWork:
     """A layout conversion between the caller's dense tensor and the target's own storage."""
 
@@ -46,7 +58,8 @@ class BorderWork:
 class Candidate(Protocol):
     """One way to compute a layer.
 
-    A kernel takes flat float32 buffers: the layer's inputs, then what `pack` gives, then the output.
+    A kernel takes flat float32 buffers: the layer's inputs, then what `pack` gives, then scratch memory if it asks for
+    any, then the output.
     """
 
     @property
@@ -57,8 +70,15 @@ class Candidate(Protocol):
     def parameters(self) -> Mapping[str, int]:
         """The schedule's parameters (tile sizes and the like)."""
 
+    @property
+    def workspace_elements(self) -> int:
+        """Floats of scratch memory; 0 where the kernel takes none."""
+
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
-        """The layer's weights in the order and layout that the kernel reads, each flat."""
+        """The weights in the order and layout that the kernel reads, each flat.
+
+        `weights` has a layer's parameters by role, and those of a group's part i as `i.role`.
+        """
 
     def build(self, symbol: str) -> Any:
         """The kernel as a TVM PrimFunc named `symbol`. Imports TVM."""
@@ -75,6 +95,21 @@ class Family(Protocol):
         """Ways to compute the layer, best first guess first; None where the family does not know the layer."""
 
 
+class GroupFamily(Protocol):
+    """A kind of kernel that computes several layers at once."""
+
+    @property
+    def name(self) -> str:
+        """Stable name, part of every record."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many layers a group may have, longest first."""
+
+    def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[Candidate, ...] | None:
+        """Ways to compute the group; None where it cannot be fused, or where that is expected to gain nothing."""
+
+
 class Target(Protocol):
     """All that is special to one kind of processor."""
 
@@ -88,6 +123,9 @@ class Target(Protocol):
 
     def families(self) -> tuple[Family, ...]:
         """Kernel families in order of preference."""
+
+    def groups(self) -> tuple[GroupFamily, ...]:
+        """Families of fused groups in order of preference."""
 
     def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
         """The kernel that converts between the caller's layout and the target's storage."""

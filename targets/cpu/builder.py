@@ -92,6 +92,14 @@ class KernelBuilder:
         """Logical and."""
         return self._tirx.all(a, b)
 
+    def modulo(self, a: Expr, b: int) -> Expr:
+        """a mod b, never negative."""
+        return self._tirx.floormod(a, b)
+
+    def quotient(self, a: Expr, b: int) -> Expr:
+        """a div b, towards minus infinity."""
+        return self._tirx.floordiv(a, b)
+
     def reinterpret_float(self, bits: Expr, lanes: int) -> Expr:
         """int32 bits as float32."""
         return self._tirx.reinterpret("float32" if lanes == 1 else f"float32x{lanes}", bits)

@@ -20,7 +20,7 @@ from mnv3c.graph.ops import Conv2d, ConvTranspose2d
 from mnv3c.graph.tensor import TensorType
 from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
-from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, Put, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.cpu.window import (
@@ -118,18 +118,35 @@ class Direct(CpuKernel):
             start += phase.taps * self.in_channels * self.lanes.covered(self.out_channels)
 
     def _phase(self, k: KernelBuilder, operands: Operands, phase: Phase, weights: int) -> None:
-        blocks = self.lanes.blocks(self.out_channels, self.tile_vectors)
+        stored = self.lanes.stored(self.out_channels)
         with k.parallel(phase.vertical.count) as row:
+            start = phase.vertical.output(row) * self.out_width
 
-            def columns(tile: ColumnTile) -> None:
-                def block(channel: Expr, pieces: Sequence[Piece]) -> None:
-                    self._tile(k, operands, _Tile(phase, weights, row, tile, channel, pieces))
+            def put(column: Expr, channel: Expr, lanes: int, value: Expr) -> None:
+                at = (start + phase.horizontal.output(column)) * stored + channel
+                k.store(operands.output, at, self.epilogue.apply(k, value, lanes, operands.residual, at), lanes)
 
-                for_blocks(k, blocks, block)
+            self._row(k, operands, phase, weights, row, put)
 
-            for_column_tiles(k, phase.horizontal, self.tile_columns, columns)
+    def row(self, k: KernelBuilder, operands: Operands, row: Expr, put: Put) -> None:
+        """Print the computation of one output row of an ordinary convolution; `put` takes the sums."""
+        self._row(k, operands, self.phases[0], 0, row, put)
 
-    def _tile(self, k: KernelBuilder, operands: Operands, tile: "_Tile") -> None:
+    def _row(self, k: KernelBuilder, operands: Operands, phase: Phase, weights: int, row: Expr, put: Put) -> None:
+        blocks = self.lanes.blocks(self.out_channels, self.tile_vectors)
+
+        def columns(tile: ColumnTile) -> None:
+            def block(channel: Expr, pieces: Sequence[Piece]) -> None:
+                sums = self._sums(k, operands, _Tile(phase, weights, row, tile, channel, pieces))
+                for c in range(tile.width):
+                    for p, piece in enumerate(pieces):
+                        put(tile.start + c, channel + piece.offset, piece.lanes, sums.get(c, p))
+
+            for_blocks(k, blocks, block)
+
+        for_column_tiles(k, phase.horizontal, self.tile_columns, columns)
+
+    def _sums(self, k: KernelBuilder, operands: Operands, tile: "_Tile") -> Registers:
         sums = k.registers(tile.columns.width, tile.pieces)
         for p, piece in enumerate(tile.pieces):
             for c in range(tile.columns.width):
@@ -148,7 +165,7 @@ class Direct(CpuKernel):
 
         if phase.taps:
             for_rows_inside(k, phase.vertical, tile.row, tap_row)
-        self._store(k, operands, tile, sums)
+        return sums
 
     def _product(
         self,
@@ -172,15 +189,6 @@ class Direct(CpuKernel):
                 scalar = operands.input[at + in_channel * self.strides.channel]
                 for p, piece in enumerate(tile.pieces):
                     sums.set(c, p, sums.get(c, p) + k.splat(scalar, piece.lanes) * vectors[p])
-
-    def _store(self, k: KernelBuilder, operands: Operands, tile: "_Tile", sums: Registers) -> None:
-        out_row, stored = tile.phase.vertical.output(tile.row), self.lanes.stored(self.out_channels)
-        for c in range(tile.columns.width):
-            out_column = tile.phase.horizontal.output(tile.columns.start + c)
-            for p, piece in enumerate(tile.pieces):
-                at = (out_row * self.out_width + out_column) * stored + tile.channel + piece.offset
-                value = self.epilogue.apply(k, sums.get(c, p), piece.lanes, operands.residual, at)
-                k.store(operands.output, at, value, piece.lanes)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,19 @@ from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, bu
 from mnv3c.targets.cpu.lanes import Piece, Run
 from mnv3c.targets.target import Array
 
+# Takes one finished vector of sums: (column, channel, lanes, value).
+Put = Callable[[Expr, Expr, int, Expr], None]
+
 
 class CpuKernel:
     """A candidate without weights and without parameters; kernels override what differs."""
 
     family: ClassVar[str]
+
+    @property
+    def workspace_elements(self) -> int:
+        """Floats of scratch memory that the kernel asks for."""
+        return 0
 
     @property
     def parameters(self) -> Mapping[str, int]:

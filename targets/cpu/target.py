@@ -8,13 +8,14 @@ from mnv3c.targets.cpu.border import border
 from mnv3c.targets.cpu.depthwise import DepthwiseFamily
 from mnv3c.targets.cpu.direct import DirectFamily
 from mnv3c.targets.cpu.elementwise import ElementwiseFamily
+from mnv3c.targets.cpu.fusion import RowPipelineFamily
 from mnv3c.targets.cpu.gemm import GemmFamily
 from mnv3c.targets.cpu.lanes import device_lanes, storage_elements
 from mnv3c.targets.cpu.pool import PoolFamily
 from mnv3c.targets.cpu.reshape import ReshapeFamily
 from mnv3c.targets.cpu.softmax import SoftmaxFamily
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import BorderWork, Candidate, Family, OperatingSystem
+from mnv3c.targets.target import BorderWork, Candidate, Family, GroupFamily, OperatingSystem
 from mnv3c.targets.toolchain import Toolchain
 
 # The oldest glibc that a library shall run on: Debian 10, Ubuntu 18.10, RHEL 8.
@@ -44,6 +45,10 @@ class CpuTarget:
             ReshapeFamily(),
             SoftmaxFamily(),
         )
+
+    def groups(self) -> tuple[GroupFamily, ...]:
+        """Layers fused by rows."""
+        return (RowPipelineFamily(),)
 
     def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
         """A copy between the caller's layout and stored rows."""

@@ -89,8 +89,8 @@ def compile_json(artifact: "Artifact") -> dict[str, Any]:
                 "in": list(call.inputs[0].type.shape),
                 "out": list(call.output.type.shape),
                 "macs": call.macs,
-                "bytes_in": graph.bytes_in(call.node) if call.node else call.output.type.bytes,
-                "bytes_out": call.output.type.bytes,
+                "bytes_in": call.bytes_in,
+                "bytes_out": call.bytes_out,
                 "kernel": call.candidate.family,
                 "parameters": dict(call.candidate.parameters),
             }
@@ -167,7 +167,7 @@ def _print_summary(artifact: "Artifact") -> None:
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(table)
     for line in _summary_lines(artifact, document):
-        console.print(line)
+        console.print(line, soft_wrap=True)
 
 
 def _summary_lines(artifact: "Artifact", document: dict[str, Any]) -> Iterator[str]:

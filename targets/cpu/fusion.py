@@ -1,0 +1,100 @@
+"""Which neighbouring layers are fused on CPUs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mnv3c.graph.ops import Conv2d
+from mnv3c.targets.cpu.direct import Direct, DirectFamily
+from mnv3c.targets.cpu.epilogue import Epilogue
+from mnv3c.targets.cpu.gemm import register_tiles
+from mnv3c.targets.cpu.lanes import Lanes, device_lanes
+from mnv3c.targets.cpu.row_pipeline import PointwiseStage, RowPipeline
+from mnv3c.targets.cpu.window import convolution_axis, tile_width
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import GroupWork, LayerWork
+
+# Sources of the parts, as GroupWork writes them: a chain, its projection adding nothing, the group's input, or the
+# first layer's output.
+_CHAIN, _RESIDUAL_OF_INPUT, _RESIDUAL_OF_HEAD = (1,), (1, -1), (1, 0)
+
+# A wide tensor of less than this share of the second-level cache is still there when the next layer reads it.
+_CACHE_SHARE = 4
+
+
+@dataclass(frozen=True)
+class RowPipelineFamily:
+    """Expand or stem -> depthwise [-> project]; see row_pipeline."""
+
+    name: str = "row_pipeline"
+    lengths: tuple[int, ...] = (3, 2)
+
+    def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[RowPipeline, ...] | None:
+        """Tilings of the group; None where it has another form, or where the wide tensor stays in cache anyway."""
+        if not _is_pipeline(work):
+            return None
+        wide = work.parts[0].output
+        lanes = device_lanes(device)
+        wide_bytes = 4 * lanes.stored(wide.channels) * wide.spatial[0] * wide.spatial[1]
+        if wide_bytes <= device.cache.l2_bytes // _CACHE_SHARE:
+            return None
+        return tuple(_pipelines(work, lanes, device))
+
+
+def _is_pipeline(work: GroupWork) -> bool:
+    head, window, *project = work.parts
+    if not (isinstance(head.op, Conv2d) and head.op.groups == 1 and head.op.residual is None):
+        return False
+    if not (isinstance(window.op, Conv2d) and window.op.depthwise(window.inputs[0].channels)):
+        return False
+    if work.sources[0] != (-1,) or work.sources[1] != (0,):
+        return False
+    if not project:
+        return True
+    last = project[0].op
+    known = (_CHAIN, _RESIDUAL_OF_INPUT, _RESIDUAL_OF_HEAD)
+    return isinstance(last, Conv2d) and last.pointwise and work.sources[2] in known and _residual_fits(work)
+
+
+def _residual_fits(work: GroupWork) -> bool:
+    """A residual of the group's input must lie as stored rows."""
+    return work.sources[2] != _RESIDUAL_OF_INPUT or work.parts[0].storage[0] == "target"
+
+
+def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[RowPipeline]:
+    window = work.parts[1]
+    assert isinstance(window.op, Conv2d)
+    op, (height, width), (out_height, out_width) = window.op, window.inputs[0].spatial, window.output.spatial
+    vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
+    horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
+    project = _pointwise(work.parts[2], lanes, device) if len(work.parts) == 3 else None
+    head = _head(work.parts[0], lanes, device)
+    if head is None:
+        return
+    yield RowPipeline(
+        head=head,
+        vertical=vertical,
+        horizontal=horizontal,
+        channels=window.output.channels,
+        activation=Epilogue(op.activation),
+        project=project,
+        residual_from_head=project is not None and work.sources[2] == _RESIDUAL_OF_HEAD,
+        lanes=lanes,
+        tile_columns=tile_width(out_width, device.vector.registers // 2),
+        chunks=max(1, min(device.cores, out_height // 4)),
+    )
+
+
+def _head(work: LayerWork, lanes: Lanes, device: CpuDevice) -> PointwiseStage | Direct | None:
+    assert isinstance(work.op, Conv2d)
+    if work.op.pointwise and work.storage[0] == "target":
+        return _pointwise(work, lanes, device)
+    offers = DirectFamily().candidates(work, device)
+    return offers[0] if offers else None
+
+
+def _pointwise(work: LayerWork, lanes: Lanes, device: CpuDevice) -> PointwiseStage:
+    assert isinstance(work.op, Conv2d)
+    width, columns = work.output.spatial[1], work.output.channels
+    rows, vectors = register_tiles(width, columns, lanes, device)[0]
+    epilogue = Epilogue(work.op.activation, work.op.residual)
+    return PointwiseStage(width, work.inputs[0].channels, columns, epilogue, lanes, rows, vectors)
