@@ -16,7 +16,6 @@ import platformdirs
 
 from mnv3c.graph.errors import MissingError
 
-
 # On a full disk LLVM ends the process in the middle of an object (some 10 KB; up to 8 workers write at once).
 _LEAST_FREE_BYTES = 4 << 20
 

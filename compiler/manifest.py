@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +19,7 @@ from mnv3c.compiler.program import Program
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Candidate
 from mnv3c.targets.toolchain import Toolchain
 
 FORMAT = "mnv3c-artifact/1"
@@ -56,6 +57,7 @@ class LayerEntry(BaseModel):
     bytes_out: int
     kernel: str
     parameters: dict[str, int]
+    chosen_by: Literal["records", "estimate"] = "estimate"
 
 
 class FileEntry(BaseModel):
@@ -107,8 +109,9 @@ def manifest(
     device: CpuDevice,
     seed: int,
     tolerance: float,
+    recorded: Collection[Candidate] = (),
 ) -> Manifest:
-    """The manifest of an artifact whose files are in place."""
+    """The manifest of an artifact whose files are in place; `recorded` are the candidates that records chose."""
     graph = network.graph
     preprocessing = graph.preprocessing
     output_layout = graph.output_layout
@@ -146,6 +149,7 @@ def manifest(
                 bytes_out=call.bytes_out,
                 kernel=job.symbol,
                 parameters=dict(call.candidate.parameters),
+                chosen_by="records" if call.candidate in recorded else "estimate",
             )
             for call, job in zip(network.calls, jobs, strict=True)
         ),

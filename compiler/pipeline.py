@@ -15,13 +15,15 @@ from mnv3c.compiler.manifest import manifest, write_manifest
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
 from mnv3c.compiler.reference import reference_file
+from mnv3c.compiler.tune.choice import RecordedChoice
+from mnv3c.compiler.tune.record import Record
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.yaml_io import save_graph
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import OperatingSystem, Target
+from mnv3c.targets.target import Candidate, OperatingSystem, Target
 from mnv3c.targets.toolchain import Toolchain
 
 CHECK_SEED = 0
@@ -39,7 +41,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A compiled network: its folder, its files, and what was decided on the way."""
+    """A compiled network: its folder, its files, and what was decided on the way; `recorded` kernels by records."""
 
     directory: Path
     files: ArtifactFiles
@@ -49,15 +51,17 @@ class Artifact:
     memory: MemoryPlan
     toolchain: Toolchain
     compile_s: float
+    recorded: frozenset[Candidate] = frozenset()
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles graphs for one device of one target."""
+    """Compiles graphs for one device of one target, with the kernels that `records` say are fastest."""
 
     target: Target
     device: CpuDevice
     operating_system: OperatingSystem = "linux"
+    records: tuple[Record, ...] = ()
     cache: FileCache = field(default_factory=FileCache.default)
     listener: Listener = field(default_factory=Listener)
 
@@ -70,7 +74,8 @@ class Compiler:
         if graph.total_params and not graph.weights:
             raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
         fused = run_passes(graph, default_passes(), self._show_pass)
-        network = lower(fused, self.target, self.device)
+        choice = RecordedChoice(self.records, self.device)
+        network = lower(fused, self.target, self.device, choice.choose, choice.choose_group)
         self.listener.stage("calls", lambda: _calls_text(network))
         jobs = [KernelJob.of(call.candidate, self.target.llvm_target(self.device)) for call in network.calls]
         objects = build_kernels(jobs, self.cache, self.listener.kernels)
@@ -93,10 +98,12 @@ class Compiler:
                 tolerance=CHECK_TOLERANCE,
             )
         save_graph(fused.rebuilt(fused.nodes, weights={}), directory / "graph.yaml")
-        document = manifest(network, program, memory, jobs, files, toolchain, self.device, CHECK_SEED, CHECK_TOLERANCE)
+        document = manifest(
+            network, program, memory, jobs, files, toolchain, self.device, CHECK_SEED, CHECK_TOLERANCE, choice.recorded
+        )
         path = write_manifest(document, directory / "manifest.yaml")
         elapsed = time.monotonic() - begin
-        return Artifact(directory, files, path, network, program, memory, toolchain, elapsed)
+        return Artifact(directory, files, path, network, program, memory, toolchain, elapsed, choice.recorded)
 
     def _show_pass(self, name: str, graph: Graph) -> None:
         from mnv3c.graph.printer import format_graph

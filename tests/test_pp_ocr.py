@@ -23,7 +23,10 @@ from mnv3c.graph.errors import MissingError
 Array = npt.NDArray[np.float32]
 
 CLASSIFIER, DETECTOR = "ch_ppocr_mobile_v2.0_cls_infer.onnx", "ch_PP-OCRv3_det_infer.onnx"
-LEAST_IMAGES, LEAST_CORRECT_SHARE = 40, 0.97  # 99 of 100 are right; the wrong one is undecided (0.52) and 24 pixels high
+LEAST_IMAGES, LEAST_CORRECT_SHARE = (
+    40,
+    0.97,
+)  # 99 of 100 are right; the wrong one is undecided (0.52) and 24 pixels high
 MASK_THRESHOLD, LEAST_IOU = 0.3, 0.99
 CLASSIFIER_TOLERANCE = 1e-4
 # At the border of a letter the detector's probability is steep: onnxruntime itself, with its optimisations and without,

@@ -14,7 +14,18 @@ Array = npt.NDArray[np.float32]
 Font = ImageFont.FreeTypeFont
 Shade = tuple[int, int, int]
 
-WORDS = ("Hello", "Kitchen", "EXIT 24", "Lighthouse", "Invoice No. 7", "quality", "Bahnhof", "Forty-two", "AGENT", "Receipt")
+WORDS = (
+    "Hello",
+    "Kitchen",
+    "EXIT 24",
+    "Lighthouse",
+    "Invoice No. 7",
+    "quality",
+    "Bahnhof",
+    "Forty-two",
+    "AGENT",
+    "Receipt",
+)
 SIZES_PIXELS = (18, 24, 32, 44, 60)
 # Ink and paper: print, a faded copy, a street sign, a chalk board.
 SHADES: tuple[tuple[Shade, Shade], ...] = (
@@ -23,7 +34,8 @@ SHADES: tuple[tuple[Shade, Shade], ...] = (
     ((255, 255, 255), (0, 60, 140)),
     ((240, 240, 230), (30, 40, 35)),
 )
-IMAGENET_MEAN, IMAGENET_STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class TextImage:
 
 
 def fonts() -> dict[str, Callable[[float], Font]]:
-    """Makers of a font from its size in pixels: Pillow's own sans, and the four serif faces of the wheel font-caladea."""
+    """Makers of fonts by their size in pixels: Pillow's own sans, the four serif faces of the wheel font-caladea."""
     found: dict[str, Callable[[float], Font]] = {"Aileron": _aileron}
     package = importlib.util.find_spec("font_caladea")
     if package is not None and package.submodule_search_locations:
@@ -88,7 +100,8 @@ def page(height: int, width: int, seed: int) -> Page:
     rng = np.random.default_rng(seed)
     ink, paper = SHADES[seed % len(SHADES)]
     image = Image.new("RGB", (width, height), paper)
-    draw, makers, boxes = ImageDraw.Draw(image), list(fonts().values()), []
+    draw, makers = ImageDraw.Draw(image), list(fonts().values())
+    boxes: list[tuple[int, int, int, int]] = []
     top = 12
     while True:
         font = makers[rng.integers(len(makers))](float(rng.integers(18, 40)))

@@ -161,6 +161,22 @@ class Registers:
         width, column, count = self._column[piece]
         self._kernel.set_local(self._buffers[width], row * count + column, value)
 
+    def clear(self) -> None:
+        """Set every vector to zero."""
+        for p, piece in enumerate(self.pieces):
+            for row in range(self.rows):
+                self.set(row, p, self._kernel.splat(0.0, piece.lanes))
+
+    def add(self, bias: Buffer, start: Expr) -> None:
+        """Add a bias, one value a channel, to every row.
+
+        Added last, it does not swallow the low bits of the products: with large biases the error halves.
+        """
+        for p, piece in enumerate(self.pieces):
+            vector = self._kernel.load(bias, start + piece.offset, piece.lanes)
+            for row in range(self.rows):
+                self.set(row, p, self.get(row, p) + vector)
+
 
 def build_prim_func(symbol: str, parameters: Sequence[Parameter], body: Callable[..., None]) -> Any:
     """The PrimFunc `symbol` whose statements `body(kernel, *buffers)` prints."""

@@ -96,14 +96,16 @@ class Window:
         channel: Expr,
         pieces: Sequence[Piece],
         input_at: Callable[[Expr, Expr], Expr],
+        block: int | None = None,
     ) -> Registers:
-        """The sums of a run of outputs, bias included; `input_at(row, column)` says where a block's inputs lie."""
-        width = sum(piece.lanes for piece in pieces)
+        """The sums of a run of outputs, bias included; `input_at(row, column)` says where a block's inputs lie.
+
+        `block` is the number of channels packed together, where the pieces are not all of them.
+        """
+        width = block or sum(piece.lanes for piece in pieces)
         taps = channel * (self.vertical.taps * self.horizontal.taps)
         sums = k.registers(columns.width, pieces)
-        for p, piece in enumerate(pieces):
-            for c in range(columns.width):
-                sums.set(c, p, k.load(operands.bias, channel + piece.offset, piece.lanes))
+        sums.clear()
 
         def tap_row(i: Expr, input_row: Expr) -> None:
             for j in range(self.horizontal.taps):
@@ -116,6 +118,7 @@ class Window:
                             sums.set(c, p, sums.get(c, p) + k.load(operands.input, at, piece.lanes) * tap)
 
         for_rows_inside(k, self.vertical, row, tap_row)
+        sums.add(operands.bias, channel)
         return sums
 
 

@@ -148,9 +148,7 @@ class Direct(CpuKernel):
 
     def _sums(self, k: KernelBuilder, operands: Operands, tile: "_Tile") -> Registers:
         sums = k.registers(tile.columns.width, tile.pieces)
-        for p, piece in enumerate(tile.pieces):
-            for c in range(tile.columns.width):
-                sums.set(c, p, k.load(operands.bias, tile.channel + piece.offset, piece.lanes))
+        sums.clear()
         phase = tile.phase
 
         def tap_row(i: Expr, input_row: Expr) -> None:
@@ -165,6 +163,7 @@ class Direct(CpuKernel):
 
         if phase.taps:
             for_rows_inside(k, phase.vertical, tile.row, tap_row)
+        sums.add(operands.bias, tile.channel)
         return sums
 
     def _product(

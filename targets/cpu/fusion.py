@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mnv3c.graph.ops import Conv2d
+from mnv3c.targets.cpu.channel_pipeline import ChannelPipeline
 from mnv3c.targets.cpu.direct import Direct, DirectFamily
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.gemm import register_tiles
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.cpu.row_pipeline import PointwiseStage, RowPipeline
-from mnv3c.targets.cpu.window import convolution_axis, tile_width
+from mnv3c.targets.cpu.window import Axis, convolution_axis, tile_width
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import GroupWork, LayerWork
 
@@ -19,6 +20,51 @@ _CHAIN, _RESIDUAL_OF_INPUT, _RESIDUAL_OF_HEAD = (1,), (1, -1), (1, 0)
 
 # A wide tensor of less than this share of the second-level cache is still there when the next layer reads it.
 _CACHE_SHARE = 4
+# A block of channels shares the cache with the input and the weights.
+_BLOCK_SHARE = 8
+
+
+@dataclass(frozen=True)
+class ChannelPipelineFamily:
+    """Expand -> depthwise on small maps; see channel_pipeline."""
+
+    name: str = "channel_pipeline"
+    lengths: tuple[int, ...] = (2,)
+
+    def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[ChannelPipeline, ...] | None:
+        """Tilings of the pair; None where it has another form, or where a block of channels would not stay in cache."""
+        if not _is_pipeline(work):
+            return None
+        head, window = work.parts
+        if not (isinstance(head.op, Conv2d) and head.op.pointwise and isinstance(window.op, Conv2d)):
+            return None
+        rows = head.output.spatial[0] * head.output.spatial[1]
+        lanes = device_lanes(device)
+        channels = window.output.channels
+        tiles = [
+            (tile_rows, vectors)
+            for tile_rows, vectors in register_tiles(rows, channels, lanes, device)
+            if 4 * rows * vectors * lanes.widest <= device.cache.l2_bytes // _BLOCK_SHARE
+        ]
+        if not tiles:
+            return None
+        vertical, horizontal = _axes(window)
+        return tuple(
+            ChannelPipeline(
+                vertical=vertical,
+                horizontal=horizontal,
+                depth=head.inputs[0].channels,
+                channels=channels,
+                expand=Epilogue(head.op.activation),
+                window=Epilogue(window.op.activation),
+                lanes=lanes,
+                tile_rows=tile_rows,
+                tile_vectors=vectors,
+                tile_columns=tile_width(horizontal.count, device.vector.registers // 2),
+                chunks=min(device.cores, sum(run.count for run in lanes.blocks(channels, vectors))),
+            )
+            for tile_rows, vectors in tiles
+        )
 
 
 @dataclass(frozen=True)
@@ -63,9 +109,7 @@ def _residual_fits(work: GroupWork) -> bool:
 def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[RowPipeline]:
     window = work.parts[1]
     assert isinstance(window.op, Conv2d)
-    op, (height, width), (out_height, out_width) = window.op, window.inputs[0].spatial, window.output.spatial
-    vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
-    horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
+    vertical, horizontal = _axes(window)
     project = _pointwise(work.parts[2], lanes, device) if len(work.parts) == 3 else None
     head = _head(work.parts[0], lanes, device)
     if head is None:
@@ -75,12 +119,21 @@ def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[Row
         vertical=vertical,
         horizontal=horizontal,
         channels=window.output.channels,
-        activation=Epilogue(op.activation),
+        activation=Epilogue(window.op.activation),
         project=project,
         residual_from_head=project is not None and work.sources[2] == _RESIDUAL_OF_HEAD,
         lanes=lanes,
-        tile_columns=tile_width(out_width, device.vector.registers // 2),
-        chunks=max(1, min(device.cores, out_height // 4)),
+        tile_columns=tile_width(horizontal.count, device.vector.registers // 2),
+        chunks=max(1, min(device.cores, vertical.count // 4)),
+    )
+
+
+def _axes(window: LayerWork) -> tuple[Axis, Axis]:
+    op, (height, width), (out_height, out_width) = window.op, window.inputs[0].spatial, window.output.spatial
+    assert isinstance(op, Conv2d)
+    return (
+        convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0]),
+        convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1]),
     )
 
 

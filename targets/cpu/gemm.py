@@ -139,10 +139,7 @@ class Product:
         """The sums of one tile, bias included; `input_at(row of the tile, depth)` says where an input lies."""
         width = sum(piece.lanes for piece in pieces)
         sums = k.registers(self.tile_rows, pieces)
-        for p, piece in enumerate(pieces):
-            start = k.load(operands.bias, column + piece.offset, piece.lanes)
-            for r in range(self.tile_rows):
-                sums.set(r, p, start)
+        sums.clear()
         with k.serial(self.depth) as d:
             panel = column * self.depth + d * width
             vectors = [k.load(operands.weight, panel + piece.offset, piece.lanes) for piece in pieces]
@@ -150,6 +147,7 @@ class Product:
                 scalar = operands.input[input_at(r, d)]
                 for p, piece in enumerate(pieces):
                     sums.set(r, p, sums.get(r, p) + k.splat(scalar, piece.lanes) * vectors[p])
+        sums.add(operands.bias, column)
         return sums
 
 

@@ -82,19 +82,30 @@ def for_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Se
 def share_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]) -> None:
     """As `for_blocks`, with the blocks shared out among the threads."""
     with k.parallel(sum(run.count for run in blocks)) as b:
-        _select(k, b, 0, blocks, body)
+        select_block(k, b, blocks, body)
 
 
-def _select(
-    k: KernelBuilder, b: Expr, first: int, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]
+def select_block(
+    k: KernelBuilder,
+    b: Expr,
+    blocks: Sequence[Run],
+    body: Callable[[Expr, Sequence[Piece]], None],
+    first: int = 0,
 ) -> None:
+    """Print `body` for block number b, `first` being the number of the first block: a branch for each run."""
     run, *others = blocks
     start = (b - first) * run.size + run.start
     if not others:
         body(start, run.pieces)
         return
     after = first + run.count
-    k.choose(b < after, lambda: body(start, run.pieces), lambda: _select(k, b, after, others, body))
+    k.choose(b < after, lambda: body(start, run.pieces), lambda: select_block(k, b, others, body, after))
+
+
+def part(weights: Mapping[str, Array], index: int) -> dict[str, Array]:
+    """The weights of part `index` of a group, by role."""
+    prefix = f"{index}."
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def for_vectors(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Piece], None]) -> None:

@@ -21,7 +21,7 @@ from mnv3c.targets.cpu.depthwise import Window
 from mnv3c.targets.cpu.direct import Direct
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.gemm import Product
-from mnv3c.targets.cpu.kernel import CpuKernel, Operands, Put, for_blocks, for_vectors
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, Put, for_blocks, for_vectors, part
 from mnv3c.targets.cpu.lanes import Lanes, Piece
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.cpu.window import Axis, ColumnTile, for_column_tiles
@@ -108,8 +108,8 @@ class RowPipeline(CpuKernel):
             pack_columns(taps, blocks, self.lanes),
             pack_bias(weights.get("1.bias"), self.channels, self.lanes),
         )
-        last = () if self.project is None else self.project.pack(_part(weights, 2))
-        return (*self.head.pack(_part(weights, 0)), *depthwise, *last)
+        last = () if self.project is None else self.project.pack(part(weights, 2))
+        return (*self.head.pack(part(weights, 0)), *depthwise, *last)
 
     def buffers(self) -> Sequence[Parameter]:
         """Input, weight and bias of each part, workspace, output."""
@@ -260,8 +260,3 @@ class RowPipeline(CpuKernel):
 
         inner = self.lanes.stored(self.channels)
         project.row(k, operands, lambda column: window_row + column * inner, put)
-
-
-def _part(weights: Mapping[str, Array], index: int) -> dict[str, Array]:
-    prefix = f"{index}."
-    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}

@@ -67,6 +67,11 @@ class GuardedBuffer:
         assert touched == 0, f"{touched} floats outside the buffer were written"
 
 
+def stored(types: Sequence[TensorType]) -> tuple[Storage, ...]:
+    """Inputs that all lie as the target stores activations."""
+    return tuple[Storage, ...]("target" for _ in types)
+
+
 def host_variant(bits: int, registers: int) -> CpuDevice:
     """This machine with other vectors; skips the test where it has none so wide."""
     device = find_device("host")
@@ -140,7 +145,7 @@ class KernelRunner:
 
     def work(self, op: Op, inputs: Sequence[TensorType], storage: Sequence[Storage] = ()) -> LayerWork:
         types = tuple(inputs)
-        return LayerWork(op, types, op.infer(types), tuple(storage) or ("target",) * len(types))
+        return LayerWork(op, types, op.infer(types), tuple(storage) or stored(types))
 
     def candidates(self, work: LayerWork) -> Sequence[Candidate]:
         """What the first family that knows the layer offers; none where no family does."""

@@ -57,21 +57,23 @@ def network(outputs: Sequence[str], shape: tuple[int, ...], *nodes: Node) -> Gra
 
 def conv(name: str, source: str, channels: int, kernel: int = 3) -> Node:
     padding = (kernel // 2,) * 4
-    return Node(name, Conv2d(channels, (kernel, kernel), padding=(padding[0], padding[1], padding[2], padding[3])), (source,))
+    return Node(
+        name, Conv2d(channels, (kernel, kernel), padding=(padding[0], padding[1], padding[2], padding[3])), (source,)
+    )
 
 
 GRAPHS: dict[str, Graph] = {
     "several outputs": network(["a", "b"], (1, 6, 5, 3), conv("a", "x", 16), conv("b", "a", 7)),
     "output read inside": network(["b", "a"], (1, 6, 5, 3), conv("a", "x", 16), conv("b", "a", 16)),
-    "output and its alias": network(
-        ["a", "same"], (1, 4, 4, 3), conv("a", "x", 16), Node("same", Identity(), ("a",))
-    ),
-    "input given back": network(
-        ["same", "a"], (1, 4, 5, 3), Node("same", Identity(), ("x",)), conv("a", "x", 4)
-    ),
+    "output and its alias": network(["a", "same"], (1, 4, 4, 3), conv("a", "x", 16), Node("same", Identity(), ("a",))),
+    "input given back": network(["same", "a"], (1, 4, 5, 3), Node("same", Identity(), ("x",)), conv("a", "x", 4)),
     "input itself an output": network(["x", "a"], (1, 4, 5, 3), conv("a", "x", 4)),
     "flatten as output": network(
-        ["flat"], (1, 4, 5, 3), conv("a", "x", 9), Node("pool", GlobalAveragePool(), ("a",)), Node("flat", Flatten(), ("pool",))
+        ["flat"],
+        (1, 4, 5, 3),
+        conv("a", "x", 9),
+        Node("pool", GlobalAveragePool(), ("a",)),
+        Node("flat", Flatten(), ("pool",)),
     ),
     "flatten and its source": network(
         ["flat", "pool"],
@@ -80,7 +82,9 @@ GRAPHS: dict[str, Graph] = {
         Node("pool", GlobalAveragePool(), ("a",)),
         Node("flat", Flatten(), ("pool",)),
     ),
-    "flattened input": network(["y"], (1, 1, 1, 20), Node("flat", Flatten(), ("x",)), Node("y", Dense(5, True), ("flat",))),
+    "flattened input": network(
+        ["y"], (1, 1, 1, 20), Node("flat", Flatten(), ("x",)), Node("y", Dense(5, True), ("flat",))
+    ),
     "input as row and as map": network(
         ["y", "z"],
         (1, 1, 1, 20),
@@ -118,9 +122,15 @@ GRAPHS: dict[str, Graph] = {
         Node("sig", Activate(SIGMOID), ("gate",)),
         Node("y", Multiply(), ("x", "sig")),
     ),
-    "bare batch norm": network(["y"], (1, 4, 3, 5), Node("bn", BatchNorm(), ("x",)), Node("y", Activate(RELU), ("bn",))),
+    "bare batch norm": network(
+        ["y"], (1, 4, 3, 5), Node("bn", BatchNorm(), ("x",)), Node("y", Activate(RELU), ("bn",))
+    ),
     "one channel out": network(
-        ["y"], (1, 5, 4, 3), conv("a", "x", 6), Node("t", ConvTranspose2d(1, (2, 2), (2, 2)), ("a",)), Node("y", Activate(SIGMOID), ("t",))
+        ["y"],
+        (1, 5, 4, 3),
+        conv("a", "x", 6),
+        Node("t", ConvTranspose2d(1, (2, 2), (2, 2)), ("a",)),
+        Node("y", Activate(SIGMOID), ("t",)),
     ),
     "row in, row out": network(["y"], (1, 37), Node("d", Dense(10, True), ("x",)), Node("y", Softmax(), ("d",))),
     "pyramid": network(
@@ -133,7 +143,12 @@ GRAPHS: dict[str, Graph] = {
         Node("y", Concat(), ("a", "up")),
     ),
     "residual over a branch": network(
-        ["c", "d"], (1, 5, 5, 3), conv("a", "x", 12), conv("b", "a", 12), Node("c", Add(), ("a", "b")), conv("d", "a", 1)
+        ["c", "d"],
+        (1, 5, 5, 3),
+        conv("a", "x", 12),
+        conv("b", "a", 12),
+        Node("c", Add(), ("a", "b")),
+        conv("d", "a", 1),
     ),
 }
 
@@ -209,8 +224,14 @@ def test_a_kernel_reads_the_callers_tensor_only_where_it_can() -> None:
 
 
 REFUSED: dict[str, tuple[Graph, str]] = {
-    "grouped": (chain((1, 6, 6, 8), ("grouped", Conv2d(8, (3, 3), groups=2))), "node 'grouped': .*no kernel for .*groups=2"),
-    "multiplier": (chain((1, 6, 6, 8), ("wide", Conv2d(16, (3, 3), groups=8))), "node 'wide': .*no kernel for .*groups=8"),
+    "grouped": (
+        chain((1, 6, 6, 8), ("grouped", Conv2d(8, (3, 3), groups=2))),
+        "node 'grouped': .*no kernel for .*groups=2",
+    ),
+    "multiplier": (
+        chain((1, 6, 6, 8), ("wide", Conv2d(16, (3, 3), groups=8))),
+        "node 'wide': .*no kernel for .*groups=8",
+    ),
     "batch": (chain((2, 6, 6, 3), ("conv", Conv2d(8))), "node 'x': batch 2 cannot be compiled, only batch 1"),
     "two inputs": (
         with_weights(

@@ -1,14 +1,19 @@
-"""Kernels of awkward shapes, drawn by hypothesis, against the NumPy reference."""
+"""Kernels of awkward shapes, alone and in fused groups, drawn by hypothesis, against the NumPy reference."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.compiler.kernel_runner import SHAPES, KernelRunner, host_variant
+from tests.compiler.kernel_runner import SHAPES, KernelRunner, host_variant, relative_error, run_graph, stored
+from tests.graph.samples import random_input, with_weights
 
+from mnv3c.compiler.lower import lower
+from mnv3c.graph import reference
 from mnv3c.graph.activation import HSIGMOID, HSWISH, RELU, RELU6, SIGMOID, Activation
+from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.ops import (
     Activate,
     Add,
@@ -18,6 +23,7 @@ from mnv3c.graph.ops import (
     ConvTranspose2d,
     Dense,
     GlobalAveragePool,
+    Input,
     Multiply,
     Op,
     Pool2d,
@@ -25,8 +31,11 @@ from mnv3c.graph.ops import (
     ScalarAffine,
     Softmax,
 )
+from mnv3c.graph.passes.default import default_passes
+from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.shapes import ShapeError
 from mnv3c.graph.tensor import TensorType
+from mnv3c.targets.loader import load_target
 from mnv3c.targets.target import Storage
 
 TOLERANCE = 1e-5
@@ -59,7 +68,7 @@ def check(request: pytest.FixtureRequest) -> Check:
             op.infer(types)
         except ShapeError:
             assume(False)
-        work = runner.work(op, types, (storage, *["target"] * (len(types) - 1)))  # type: ignore[list-item]
+        work = runner.work(op, types, (storage, *stored(types[1:])))
         candidate = runner.candidates(work)[0]
         assert candidate.family == family
         # Inputs and weights are of the order of 1; a sum that cancels out is not held to its own size.
@@ -240,3 +249,47 @@ def test_concat(check: Check, width: int, channels: list[int]) -> None:
 @given(CHANNELS | st.integers(90, 1100))
 def test_softmax(check: Check, channels: int) -> None:
     check("softmax", Softmax(), (1, channels))
+
+
+@st.composite
+def inverted_residuals(draw: st.DrawFn) -> Graph:
+    """Expand (or a stem that reads the caller's tensor), depthwise, and maybe project with one of the residuals."""
+    height, width, source, wide = draw(EXTENTS), draw(EXTENTS), draw(CHANNELS), draw(CHANNELS.filter(lambda c: c > 1))
+    kernel, stride, padding = draw(KERNELS), draw(PAIRS), draw(PADDINGS)
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    head = draw(st.sampled_from(["expand", "stem", "expand of the input"]))
+    nodes = [Node("x", Input((1, height, width, source), draw(st.sampled_from(["NHWC", "NCHW"]))))]
+    if head == "expand":
+        nodes.append(Node("before", Conv2d(source, bias=True), ("x",)))
+    first = Conv2d(wide, (3, 3), (1, 1), (1, 1, 1, 1), bias=True) if head == "stem" else Conv2d(wide, bias=True)
+    nodes.append(Node("head", replace(first, activation=draw(FUSED)), (nodes[-1].name,)))
+    window = Conv2d(wide, kernel, stride, padding, dilation, wide, True, draw(FUSED))
+    out = output_shape(window, (1, height, width, wide))
+    assume(len(out) == 4)
+    nodes.append(Node("window", window, ("head",)))
+    residuals = {(1, height, width, wide): "head", (1, height, width, source): nodes[-2].inputs[0]}
+    if draw(st.booleans()):
+        channels = draw(st.sampled_from([source, wide]) | CHANNELS)
+        skip = residuals.get((*out[:3], channels))
+        project = Conv2d(channels, bias=True, residual="before_activation" if skip else None)
+        nodes.append(Node("project", project, ("window", skip) if skip else ("window",)))
+    return with_weights(Graph("group", tuple(nodes), (nodes[-1].name,)))
+
+
+def run_fused(graph: Graph, bits: int, registers: int) -> None:
+    device = host_variant(bits, registers)
+    # With next to no cache, fusing always pays.
+    device = device.model_copy(update={"cache": device.cache.model_copy(update={"l1d_bytes": 1, "l2_bytes": 1})})
+    network = lower(run_passes(graph, default_passes()), load_target(device.target), device)
+    assert max(len(call.nodes) for call in network.calls) >= 2
+    x = random_input(graph)
+    (got,) = run_graph(graph, device, x).values()
+    (expected,) = reference.run(graph, x).values()
+    assert relative_error(got, expected, floor=1.0) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("bits", "registers"), SHAPES)
+@draws
+@given(graph=inverted_residuals())
+def test_fused_groups(bits: int, registers: int, graph: Graph) -> None:
+    run_fused(graph, bits, registers)

@@ -1,5 +1,6 @@
 """The weights' file: aligned parts, equal ones once; and how kernels' weights are packed."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_parts_are_aligned_and_read_back(tmp_path_factory: object, sizes: list[i
     # Equal arrays share a place; different ones never overlap.
     distinct = sorted({(place.offset_bytes, place.elements) for place in places})
     assert len(distinct) == len(set(sizes))
-    assert all(a + 4 * n <= b for (a, n), (b, _) in zip(distinct, distinct[1:], strict=False))
+    assert all(a + 4 * n <= b for (a, n), (b, _) in pairwise(distinct))
 
 
 def test_equal_values_share_their_place_whatever_their_shape_and_order() -> None:
@@ -59,11 +60,12 @@ def test_packed_columns_are_found_where_a_tile_reads_them(lanes: Lanes, depth: i
     blocks = lanes.blocks(columns, vectors)
     packed = pack_columns(weight, blocks, lanes)
     assert packed.size == depth * lanes.covered(columns)
-    for column in range(columns):
-        start = min(column // blocks.size, blocks.count) * blocks.size
-        width = blocks.size if start < blocks.rest_start else sum(piece.lanes for piece in blocks.rest)
-        where = start * depth + np.arange(depth) * width + column - start
-        np.testing.assert_array_equal(packed[where], weight[:, column])
+    for run in blocks:
+        for block in range(run.count):
+            start = run.start + block * run.size
+            for column in range(start, min(start + run.size, columns)):
+                where = start * depth + np.arange(depth) * run.size + column - start
+                np.testing.assert_array_equal(packed[where], weight[:, column])
     # All else is padding: zeros.
     assert np.count_nonzero(packed) == weight.size
 

@@ -13,6 +13,7 @@ from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.pipeline import Artifact, Listener
+    from mnv3c.targets.device import CpuDevice
 
 _STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
 _TABLE_WIDTH = 150
@@ -38,6 +39,9 @@ def compile_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: build/NAME-TARGET.")
     ] = None,
+    no_records: Annotated[
+        bool, typer.Option("--no-records", help="Choose kernels without the tuner's records.")
+    ] = False,
     dump: Annotated[
         list[str] | None,
         typer.Option(metavar="STAGE", help=f"Write a stage's text to DIR/dump: {', '.join(_STAGES)}, or all."),
@@ -50,18 +54,20 @@ def compile_command(
     """
     from mnv3c.compiler.c_text import identifier
     from mnv3c.compiler.pipeline import Compiler
+    from mnv3c.compiler.tune.store import known_records
 
     system = _operating_system(operating_system)
     unknown = set(dump or ()) - {*_STAGES, "all"}
     if unknown:
         raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
-    chosen = _device(target, device)
+    chosen = chosen_device(target, device)
     graph = load_model(model, options)
     directory = output or Path("build") / f"{identifier(graph.name)}-{chosen.target}"
     with _listening(directory, dump or []) as listener:
         from mnv3c.targets.loader import load_target
 
-        compiler = Compiler(load_target(chosen.target), chosen, system, listener=listener)
+        records = () if no_records else known_records(chosen)
+        compiler = Compiler(load_target(chosen.target), chosen, system, records=records, listener=listener)
         artifact = compiler.compile(graph, directory)
     typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
 
@@ -93,13 +99,15 @@ def compile_json(artifact: "Artifact") -> dict[str, Any]:
                 "bytes_out": call.bytes_out,
                 "kernel": call.candidate.family,
                 "parameters": dict(call.candidate.parameters),
+                "chosen_by": "records" if call.candidate in artifact.recorded else "estimate",
             }
             for call in artifact.network.calls
         ],
     }
 
 
-def _device(target: str | None, device: str | None) -> Any:
+def chosen_device(target: str | None, device: str | None) -> "CpuDevice":
+    """The device that `--target` and `--device` name; without them this host's. Raises UserError, MissingError."""
     from mnv3c.targets.registry import default_device, find_device, host_target
 
     if device is not None:

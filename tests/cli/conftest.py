@@ -1,0 +1,108 @@
+"""The command line in this process and in its own, and a small network compiled once."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnv3c.cli.app import main
+from mnv3c.compiler.transport.emulator import find_emulator
+from mnv3c.graph.errors import MissingError
+from mnv3c.graph.networks import mobilenet_v3
+from mnv3c.graph.yaml_io import save_graph
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, and its exit code."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def message(self) -> str:
+        """The one line of a failed command."""
+        assert not self.stdout
+        assert self.stderr.startswith("mnv3c: ") and self.stderr.endswith("\n")
+        assert self.stderr.count("\n") == 1, self.stderr
+        return self.stderr[len("mnv3c: ") : -1]
+
+    def require_success(self) -> None:
+        """Also nothing on stderr, but that a C library is built, the first time on a machine."""
+        assert self.code == 0, self.stderr
+        assert all(line.startswith("building ") for line in self.stderr.splitlines())
+
+    @property
+    def document(self) -> Any:
+        """The JSON of a successful command, which printed nothing else."""
+        self.require_success()
+        return json.loads(self.stdout)
+
+
+Mnv3c = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def mnv3c() -> Mnv3c:
+    """Run the command line in this process."""
+
+    def run(*words: object) -> Outcome:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as leaving:
+            main([str(word) for word in words])
+        assert isinstance(leaving.value.code, int)
+        return Outcome(leaving.value.code, stdout.getvalue(), stderr.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mnv3c_process() -> Mnv3c:
+    """Run the command line in a process of its own; keywords go to subprocess.run."""
+
+    def run(*words: object, **options: Any) -> Outcome:
+        command = [sys.executable, "-m", "mnv3c", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest MobileNetV3 as a graph file: 4 classes at 32x32."""
+    path = tmp_path_factory.mktemp("graph") / "tiny.yaml"
+    save_graph(mobilenet_v3("small", width=0.35, resolution=32, minimalistic=True, classes=4), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory, mnv3c: Mnv3c) -> Path:
+    """The tiny network, compiled for this host."""
+    folder = tmp_path_factory.mktemp("tiny") / "artifact"
+    outcome = mnv3c("compile", tiny_yaml, "-o", folder)
+    assert outcome.code == 0, outcome.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_arm64(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory, mnv3c: Mnv3c) -> Path:
+    """The tiny network for arm64; skips where nothing emulates that, and fails on CI."""
+    try:
+        find_emulator("aarch64")
+    except MissingError as error:
+        assert "CI" not in os.environ, str(error)
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("tiny") / "arm64"
+    outcome = mnv3c("compile", tiny_yaml, "--target", "arm64", "-o", folder)
+    assert outcome.code == 0, outcome.stderr
+    return folder
