@@ -111,7 +111,9 @@ int mnv3c_engine_run(const float* input, float* output, uint64_t* layer_ns)
     bind(network->input_views, network->input_view_count, source);
     bind(network->output_views, network->output_view_count, deliver ? (void*)network->output_copy : output);
 
+    mnv3c_pool_expect_jobs(1);
     const int status = run_layers(network, layer_ns);
+    mnv3c_pool_expect_jobs(0);
     if (status == 0 && deliver)
         deliver_outputs(network, (unsigned char*)output);
     return status;

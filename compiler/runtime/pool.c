@@ -1,4 +1,4 @@
-/* The thread pool: workers spin for a moment, because the next parallel loop is often microseconds away, then sleep.
+/* The thread pool: workers spin while a network runs, because the next parallel loop is microseconds away, then sleep.
  *
  * A launch writes the job, sets `pending` to the number of workers and steps `generation`; every worker does its share
  * and counts `pending` down. Both words are futexes. Who sleeps on one first announces itself in a counter and then looks
@@ -18,12 +18,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Tens of microseconds; a pause takes about 40 to 140 cycles on x86 and only a few elsewhere. */
+/* A pause takes about 40 to 140 cycles on x86 and only a few elsewhere. SPINS are tens of microseconds: the gap between
+ * two runs of a busy program. RUN_SPINS are about a millisecond: the longest layer that one thread computes alone.
+ * With more threads than CPUs, spinning would only keep the others from working. */
 #if defined(__x86_64__)
-enum { SPINS = 1000 };
+enum { SPINS = 1000, RUN_SPINS = 30000 };
 #else
-enum { SPINS = 10000 };
+enum { SPINS = 10000, RUN_SPINS = 300000 };
 #endif
+enum { CROWDED_SPINS = 50 };
 
 typedef struct {
     _Alignas(64) _Atomic uint32_t value;
@@ -44,6 +47,9 @@ static int thread_count = 1;
 static uint32_t first_generation; /* what the workers of this pool have already seen */
 static pthread_t workers[MNV3C_POOL_MAX_THREADS];
 
+static _Atomic int run_active; /* a network is running: more jobs will come */
+static int crowded;            /* more threads than CPUs that they may use */
+
 static void relax(void)
 {
 #if defined(__x86_64__)
@@ -61,10 +67,17 @@ static void wake(Signal* signal)
         syscall(SYS_futex, &signal->value, FUTEX_WAKE_PRIVATE, MNV3C_POOL_MAX_THREADS, NULL, NULL, 0);
 }
 
+static int spin_limit(void)
+{
+    if (crowded)
+        return CROWDED_SPINS;
+    return atomic_load_explicit(&run_active, memory_order_relaxed) ? RUN_SPINS : SPINS;
+}
+
 /* Returns the new value once it differs from `old`. */
 static uint32_t wait_for_change(Signal* signal, uint32_t old)
 {
-    for (int spin = 0; spin < SPINS; ++spin) {
+    for (int spin = 0; spin < spin_limit(); ++spin) {
         const uint32_t now = atomic_load_explicit(&signal->value, memory_order_acquire);
         if (now != old)
             return now;
@@ -116,6 +129,23 @@ static void send_home(int worker_count)
         pthread_join(workers[i], NULL);
 }
 
+/* CPUs that this process may use, from the kernel itself: libcs disagree about sysconf's numbers. 0 where it fails. */
+static int usable_cpus(void)
+{
+    unsigned long mask[128] = {0};
+    const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int count = 0;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; ++i)
+        for (unsigned long bits = mask[i]; bits != 0; bits &= bits - 1)
+            ++count;
+    return count;
+}
+
+void mnv3c_pool_expect_jobs(int expected)
+{
+    atomic_store_explicit(&run_active, expected, memory_order_relaxed);
+}
+
 int mnv3c_pool_resize(int threads)
 {
     if (threads == thread_count)
@@ -126,6 +156,7 @@ int mnv3c_pool_resize(int threads)
     if (threads < 1 || threads > MNV3C_POOL_MAX_THREADS)
         return -1;
 
+    crowded = usable_cpus() > 0 && threads > usable_cpus();
     first_generation = atomic_load(&generation.value);
     for (int i = 1; i < threads; ++i) {
         if (pthread_create(&workers[i], NULL, work, (void*)(intptr_t)i) != 0) {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import MOVE, Buffer, KernelBuilder, Parameter
 from mnv3c.targets.cpu.direct import input_strides
 from mnv3c.targets.cpu.kernel import CpuKernel
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
@@ -32,7 +32,7 @@ class Border(CpuKernel):
         dense, rows = buffers if inwards else reversed(buffers)
         height, width = tensor.spatial
         caller = input_strides(tensor, self.work.caller_layout, self.lanes)
-        with k.parallel(height) as y, k.serial(width) as x, k.serial(tensor.channels) as c:
+        with k.parallel(height, 2 * MOVE * tensor.elements) as y, k.serial(width) as x, k.serial(tensor.channels) as c:
             outside = y * caller.row + x * caller.column + c * caller.channel
             inside = (y * width + x) * self.lanes.stored(tensor.channels) + c
             if inwards:

@@ -1,8 +1,8 @@
 """Expand and depthwise fused by blocks of channels, for maps small enough that a block of channels stays in cache.
 
-A depthwise convolution needs of a channel only that channel. So a block of a few vectors of channels is expanded for the
-whole map into scratch memory, and convolved from there: nothing is computed twice, every weight is read once, and the
-widest tensor exists one block at a time.
+A depthwise convolution needs of a channel only that channel. So a block of a few vectors of channels is expanded for
+the whole map into scratch memory, and convolved from there: nothing is computed twice, every weight is read once, and
+the widest tensor exists one block at a time.
 
     for block of channels (shared out among threads; each has a scratch map of its own)
       expand: [height * width, depth] x [depth, block] -> scratch
@@ -102,7 +102,8 @@ class ChannelPipeline(CpuKernel):
         blocks = self.lanes.blocks(self.channels, self.tile_vectors)
         total = sum(run.count for run in blocks)
         share = -(-total // self.chunks)
-        with k.parallel(self.chunks) as chunk:
+        work = (self._rows * self.depth + self.vertical.count * self.horizontal.count * self._taps) * self.channels
+        with k.parallel(self.chunks, work) as chunk:
             scratch, first = chunk * self._scratch_elements, chunk * share
             count = share if total % self.chunks == 0 else k.minimum(share, total - first)
 

@@ -60,7 +60,8 @@ class Depthwise(CpuKernel):
         operands, blocks = Operands.of(buffers), self.lanes.blocks(self.channels, self.tile_vectors)
         stored, width, out_width = self.lanes.stored(self.channels), self.horizontal.size, self.horizontal.count
         window = Window(self.vertical, self.horizontal)
-        with k.parallel(self.vertical.count) as row:
+        work = self.vertical.count * out_width * stored * window.taps
+        with k.parallel(self.vertical.count, work) as row:
 
             def tile(columns: ColumnTile, channel: Expr, pieces: Sequence[Piece]) -> None:
                 sums = window.tile(
@@ -87,6 +88,11 @@ class Window:
     vertical: Axis
     horizontal: Axis
 
+    @property
+    def taps(self) -> int:
+        """Taps of the window."""
+        return self.vertical.taps * self.horizontal.taps
+
     def tile(
         self,
         k: KernelBuilder,
@@ -103,7 +109,7 @@ class Window:
         `block` is the number of channels packed together, where the pieces are not all of them.
         """
         width = block or sum(piece.lanes for piece in pieces)
-        taps = channel * (self.vertical.taps * self.horizontal.taps)
+        taps = channel * self.taps
         sums = k.registers(columns.width, pieces)
         sums.clear()
 

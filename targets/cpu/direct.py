@@ -119,7 +119,8 @@ class Direct(CpuKernel):
 
     def _phase(self, k: KernelBuilder, operands: Operands, phase: Phase, weights: int) -> None:
         stored = self.lanes.stored(self.out_channels)
-        with k.parallel(phase.vertical.count) as row:
+        work = phase.vertical.count * phase.horizontal.count * phase.taps * self.in_channels * stored
+        with k.parallel(phase.vertical.count, work) as row:
             start = phase.vertical.output(row) * self.out_width
 
             def put(column: Expr, channel: Expr, lanes: int, value: Expr) -> None:

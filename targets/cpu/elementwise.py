@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from mnv3c.graph.ops import Activate, Add, ChannelAffine, Multiply, Op, ScalarAffine
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import activate
 from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
@@ -47,7 +47,7 @@ class Elementwise(CpuKernel):
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
-        with k.parallel(self.rows) as row:
+        with k.parallel(self.rows, MOVE * self.rows * self.channels) as row:
             for_vectors(k, blocks, lambda start, piece: self._vector(k, buffers, row, start, piece))
 
     def _vector(self, k: KernelBuilder, buffers: tuple[Buffer, ...], row: Expr, block: Expr, piece: Piece) -> None:

@@ -68,6 +68,10 @@ class Gemm(CpuKernel):
             residual=self.epilogue.residual is not None,
         )
 
+    @property
+    def _work(self) -> int:
+        return self.rows * self.depth * self.columns
+
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         operands, blocks = Operands.of(buffers), self.lanes.blocks(self.columns, self.tile_vectors)
         product = Product(self.rows, self.depth, self.tile_rows)
@@ -88,7 +92,7 @@ class Gemm(CpuKernel):
                 with k.serial(product.tiles) as t:
                     tile(t, column, pieces)
 
-            share_blocks(k, blocks, panel)
+            share_blocks(k, blocks, panel, self._work)
         else:
             self._share_rows(k, product.tiles, blocks, tile)
 
@@ -99,7 +103,7 @@ class Gemm(CpuKernel):
         blocks: Sequence[Run],
         tile: Callable[[Expr, Expr, Sequence[Piece]], None],
     ) -> None:
-        with k.parallel(-(-tiles // self.chunk_tiles)) as chunk:
+        with k.parallel(-(-tiles // self.chunk_tiles), self._work) as chunk:
             first = chunk * self.chunk_tiles
             count = self.chunk_tiles if tiles % self.chunk_tiles == 0 else k.minimum(self.chunk_tiles, tiles - first)
 

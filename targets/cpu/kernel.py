@@ -79,9 +79,11 @@ def for_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Se
                 body(b * run.size + run.start, run.pieces)
 
 
-def share_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]) -> None:
+def share_blocks(
+    k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None], work: int
+) -> None:
     """As `for_blocks`, with the blocks shared out among the threads."""
-    with k.parallel(sum(run.count for run in blocks)) as b:
+    with k.parallel(sum(run.count for run in blocks), work) as b:
         select_block(k, b, blocks, body)
 
 

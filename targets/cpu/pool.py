@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from mnv3c.graph.ops import GlobalAveragePool, Pool2d
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors, share_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
@@ -59,7 +59,9 @@ class WindowPool(CpuKernel):
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
-        with k.parallel(self.vertical.count) as row:
+        taps = self.vertical.taps * self.horizontal.taps
+        work = self.vertical.count * self.horizontal.count * taps * self.channels
+        with k.parallel(self.vertical.count, work) as row:
 
             def columns(tile: ColumnTile) -> None:
                 for_vectors(k, blocks, lambda start, piece: self._tile(k, buffers, row, tile, start, piece))
@@ -116,7 +118,7 @@ class GlobalPool(CpuKernel):
         def mean(start: Expr, pieces: Sequence[Piece]) -> None:
             self._mean(k, buffers, start, pieces[0])
 
-        share_blocks(k, self.lanes.blocks(self.channels, 1), mean)
+        share_blocks(k, self.lanes.blocks(self.channels, 1), mean, MOVE * self.rows * self.channels)
 
     def _mean(self, k: KernelBuilder, buffers: tuple[Buffer, ...], channel: Expr, piece: Piece) -> None:
         x, output = buffers

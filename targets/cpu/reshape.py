@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from mnv3c.graph.ops import Concat, Resize
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.device import CpuDevice
@@ -32,7 +32,7 @@ class ConcatChannels(CpuKernel):
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         *inputs, output = buffers
         stored_out = self.lanes.stored(sum(self.channels))
-        with k.parallel(self.rows) as row:
+        with k.parallel(self.rows, MOVE * self.rows * sum(self.channels)) as row:
             offset = 0
             for x, channels in zip(inputs, self.channels, strict=True):
                 for piece in self._pieces(channels):
@@ -80,7 +80,8 @@ class ResizeRows(CpuKernel):
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
         blocks = self.lanes.blocks(self.channels, 1)
-        with k.parallel(self.op.size[0]) as row, k.serial(self.op.size[1]) as column:
+        work = 2 * MOVE * self.op.size[0] * self.op.size[1] * self.channels
+        with k.parallel(self.op.size[0], work) as row, k.serial(self.op.size[1]) as column:
             for_vectors(k, blocks, lambda start, piece: self._vector(k, buffers, row, column, start, piece))
 
     def _vector(

@@ -167,7 +167,8 @@ class RowPipeline(CpuKernel):
         window = Operands(workspace, None, weight, bias, workspace if self.project else output)
         project = Operands(workspace, None, projection[0], projection[1], output) if projection else None
         rows = -(-self.vertical.count // self.chunks)
-        with k.parallel(self.chunks) as chunk:
+        work = self.vertical.size * self.horizontal.size * self.channels * self.vertical.taps
+        with k.parallel(self.chunks, work) as chunk:
             ring = chunk * self._chunk_elements
             self._clear_borders(k, workspace, ring)
             first = chunk * rows
