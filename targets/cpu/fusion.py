@@ -38,6 +38,8 @@ class ChannelPipelineFamily:
         head, window = work.parts
         if not (isinstance(head.op, Conv2d) and head.op.pointwise and isinstance(window.op, Conv2d)):
             return None
+        if head.storage[0] != "target":
+            return None
         rows = head.output.spatial[0] * head.output.spatial[1]
         lanes = device_lanes(device)
         channels = window.output.channels

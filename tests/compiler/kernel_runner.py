@@ -18,6 +18,7 @@ import pytest
 
 from mnv3c.compiler.assemble import assemble
 from mnv3c.compiler.build import KernelJob
+from mnv3c.compiler.grouping import ChooseGroup, fuse_always
 from mnv3c.compiler.lower import Choose, first_guess, lower
 from mnv3c.compiler.program import Argument, Program, Region
 from mnv3c.compiler.weights import WeightsBlob
@@ -199,10 +200,12 @@ class KernelRunner:
         return output.values
 
 
-def run_graph(graph: Graph, device: CpuDevice, x: Array, choose: Choose = first_guess) -> dict[str, Array]:
+def run_graph(
+    graph: Graph, device: CpuDevice, x: Array, choose: Choose = first_guess, choose_group: ChooseGroup = fuse_always
+) -> dict[str, Array]:
     """The outputs of a network in the caller's layout, computed call by call as the C program does."""
     target = load_target(device.target)
-    network = lower(run_passes(graph, default_passes()), target, device, choose)
+    network = lower(run_passes(graph, default_passes()), target, device, choose, choose_group)
     jobs = [KernelJob.of(call.candidate, target.llvm_target(device)) for call in network.calls]
     program, weights, memory = assemble(network, [job.symbol for job in jobs], target, device)
     module = compile_kernels({job.symbol: job.candidate for job in jobs}, target, device)

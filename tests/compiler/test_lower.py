@@ -40,6 +40,7 @@ from mnv3c.graph.tensor import Layout
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
+from mnv3c.targets.target import Candidate, GroupWork, LayerWork
 
 TOLERANCE = 1e-5
 SAME = (1, 1, 1, 1)
@@ -190,10 +191,14 @@ def test_random_networks_compute_the_right_numbers(seed: int) -> None:
     assert_right(relaid(random_graph(seed), LAYOUTS[seed % 3 % 2]), device)
 
 
-def test_the_last_candidates_compute_a_whole_network() -> None:
+@pytest.mark.parametrize("position", [0.3, 0.7, 1.0])
+def test_other_candidates_compute_a_whole_network(position: float) -> None:
+    def choose(work: LayerWork | GroupWork, candidates: Sequence[Candidate]) -> Candidate:
+        return candidates[int(position * (len(candidates) - 1))]
+
     graph = mobilenet_v3("small", resolution=32, classes=10)
     x = random_input(graph)
-    got = run_graph(graph, host_variant(128, 32), x, choose=lambda work, candidates: candidates[-1])
+    got = run_graph(graph, host_variant(128, 32), x, choose, choose)
     (expected,) = reference.run(graph, x).values()
     assert relative_error(next(iter(got.values())), expected) <= TOLERANCE
 

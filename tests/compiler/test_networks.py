@@ -28,7 +28,6 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "small 96": {"variant": "small", "resolution": 96},
     "small 320": {"variant": "small", "resolution": 320},
     "large 160": {"variant": "large", "resolution": 160},
-    "small 64x224": {"variant": "small", "resolution": (64, 224), "last_stage": "original"},
     # The head's pool spans 49 x 49 positions of stride 16, or of stride 8.
     "lraspp": {"variant": "small", "head": "lraspp", "resolution": 800, "width": 0.35, "reduce_tail": True},
     "lraspp stride 8": {

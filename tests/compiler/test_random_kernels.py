@@ -267,7 +267,10 @@ def inverted_residuals(draw: st.DrawFn) -> Graph:
     out = output_shape(window, (1, height, width, wide))
     assume(len(out) == 4)
     nodes.append(Node("window", window, ("head",)))
-    residuals = {(1, height, width, wide): "head", (1, height, width, source): nodes[-2].inputs[0]}
+    residuals: dict[tuple[int, ...], str] = {
+        (1, height, width, wide): "head",
+        (1, height, width, source): nodes[-2].inputs[0],
+    }
     if draw(st.booleans()):
         channels = draw(st.sampled_from([source, wide]) | CHANNELS)
         skip = residuals.get((*out[:3], channels))
@@ -276,20 +279,18 @@ def inverted_residuals(draw: st.DrawFn) -> Graph:
     return with_weights(Graph("group", tuple(nodes), (nodes[-1].name,)))
 
 
-def run_fused(graph: Graph, bits: int, registers: int) -> None:
+@pytest.mark.parametrize("cache_bytes", [1, 1 << 30], ids=["by rows", "by channels"])
+@pytest.mark.parametrize(("bits", "registers"), SHAPES)
+@draws
+@given(graph=inverted_residuals())
+def test_fused_groups(bits: int, registers: int, cache_bytes: int, graph: Graph) -> None:
+    """With next to no cache, fusing by rows always pays; with all there can be, fusing by channels does."""
     device = host_variant(bits, registers)
-    # With next to no cache, fusing always pays.
-    device = device.model_copy(update={"cache": device.cache.model_copy(update={"l1d_bytes": 1, "l2_bytes": 1})})
+    cache = device.cache.model_copy(update={"l1d_bytes": cache_bytes, "l2_bytes": cache_bytes})
+    device = device.model_copy(update={"cache": cache})
     network = lower(run_passes(graph, default_passes()), load_target(device.target), device)
-    assert max(len(call.nodes) for call in network.calls) >= 2
+    assert cache_bytes > 1 or max(len(call.nodes) for call in network.calls) >= 2
     x = random_input(graph)
     (got,) = run_graph(graph, device, x).values()
     (expected,) = reference.run(graph, x).values()
     assert relative_error(got, expected, floor=1.0) <= TOLERANCE
-
-
-@pytest.mark.parametrize(("bits", "registers"), SHAPES)
-@draws
-@given(graph=inverted_residuals())
-def test_fused_groups(bits: int, registers: int, graph: Graph) -> None:
-    run_fused(graph, bits, registers)
