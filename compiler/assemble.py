@@ -14,9 +14,17 @@ from mnv3c.targets.target import Target
 
 
 def assemble(
-    network: LoweredNetwork, symbols: Sequence[str], target: Target, device: CpuDevice
+    network: LoweredNetwork,
+    symbols: Sequence[str],
+    output_names: Sequence[str],
+    target: Target,
+    device: CpuDevice,
 ) -> tuple[Program, WeightsBlob, MemoryPlan]:
-    """The program, its weights, and the plan of its arena. `symbols` names the kernel of each call."""
+    """The program, its weights, and the plan of its arena.
+
+    `symbols` names the kernel of each call; `output_names` the outputs as the user's own graph has them, since fusion
+    may have moved an output to the layer that it was fused into.
+    """
     memory = plan_memory(_lifetimes(network, target, device))
     places = _Places(network, memory, target, device)
     weights = WeightsBlob()
@@ -28,8 +36,8 @@ def assemble(
         name=identifier(network.graph.name),
         input=Port(source.name, caller_shape(network.input.type, network.input.storage)),
         outputs=tuple(
-            Port(name, caller_shape(network.graph.type_of(name), network.graph.output_layout))
-            for name in network.graph.outputs
+            Port(name, caller_shape(network.graph.type_of(node), network.graph.output_layout))
+            for name, node in zip(output_names, network.graph.outputs, strict=True)
         ),
         calls=calls,
         arena_bytes=memory.peak_bytes,

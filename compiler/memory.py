@@ -1,7 +1,8 @@
 """Static memory plan: one arena for all activations, offsets fixed when the network is compiled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 ALIGNMENT_BYTES = 64
 
@@ -30,17 +31,37 @@ class MemoryPlan:
 
 
 def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
-    """Place buffers, largest first, each at the lowest 64-byte aligned offset that is free during its lifetime.
+    """Place buffers one by one, each at the lowest 64-byte aligned offset that is free during its lifetime.
 
-    Greedy by size: Pisarchyk, Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), section 5.
+    Greedy by size: Pisarchyk, Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), section 5. No
+    one order is best for every network, so a few are tried and the plan with the smallest peak is kept.
     """
+    bound = _lower_bound(lifetimes)
+    orders: tuple[Callable[[Lifetime], Any], ...] = (
+        lambda b: (-b.bytes, b.first, b.name),
+        lambda b: (b.first, -b.bytes, b.name),
+        lambda b: (-(b.last - b.first), -b.bytes, b.name),
+        lambda b: (-_pressure(lifetimes, b), -b.bytes, b.first, b.name),
+    )
+    plans = [_place(sorted(lifetimes, key=order), bound) for order in orders]
+    return min(plans, key=lambda plan: plan.peak_bytes)
+
+
+def _place(buffers: Sequence[Lifetime], bound: int) -> MemoryPlan:
     placed: list[tuple[int, Lifetime]] = []
-    for buffer in sorted(lifetimes, key=lambda b: (-b.bytes, b.first, b.name)):
+    for buffer in buffers:
         taken = sorted((offset, _aligned(other.bytes)) for offset, other in placed if buffer.overlaps(other))
         placed.append((_lowest_gap(taken, _aligned(buffer.bytes)), buffer))
-    offsets = {buffer.name: offset for offset, buffer in placed}
     peak = max((offset + _aligned(buffer.bytes) for offset, buffer in placed), default=0)
-    return MemoryPlan(offsets, peak, _lower_bound(lifetimes))
+    return MemoryPlan({buffer.name: offset for offset, buffer in placed}, peak, bound)
+
+
+def _pressure(lifetimes: Sequence[Lifetime], buffer: Lifetime) -> int:
+    """Bytes alive during the fullest call of a buffer's lifetime."""
+    return max(
+        sum(_aligned(b.bytes) for b in lifetimes if b.first <= call <= b.last)
+        for call in range(buffer.first, buffer.last + 1)
+    )
 
 
 def _aligned(size_bytes: int) -> int:

@@ -80,7 +80,8 @@ class Compiler:
         jobs = [KernelJob.of(call.candidate, self.target.llvm_target(self.device)) for call in network.calls]
         objects = build_kernels(jobs, self.cache, self.listener.kernels)
         self.listener.stage("kernels", lambda: _kernels_text(jobs))
-        program, weights, memory = assemble(network, [job.symbol for job in jobs], self.target, self.device)
+        symbols = [job.symbol for job in jobs]
+        program, weights, memory = assemble(network, symbols, graph.outputs, self.target, self.device)
         reference = reference_file(fused, CHECK_SEED, self.cache)
         toolchain = self.target.toolchain(self.device, self.operating_system)
         with tempfile.TemporaryDirectory(prefix="mnv3c-") as folder:

@@ -207,7 +207,7 @@ def run_graph(
     target = load_target(device.target)
     network = lower(run_passes(graph, default_passes()), target, device, choose, choose_group)
     jobs = [KernelJob.of(call.candidate, target.llvm_target(device)) for call in network.calls]
-    program, weights, memory = assemble(network, [job.symbol for job in jobs], target, device)
+    program, weights, memory = assemble(network, [job.symbol for job in jobs], graph.outputs, target, device)
     module = compile_kernels({job.symbol: job.candidate for job in jobs}, target, device)
     layout = network.input.storage
     buffers = {

@@ -116,7 +116,7 @@ def assembled(variant: Variant, device_name: str) -> Assembled:
     target = load_target(device.target)
     network = lower(run_passes(mobilenet_v3(variant), default_passes()), target, device)
     symbols = [KernelJob.of(call.candidate, target.llvm_target(device)).symbol for call in network.calls]
-    program, _, memory = assemble(network, symbols, target, device)
+    program, _, memory = assemble(network, symbols, network.graph.outputs, target, device)
     return network, program, memory
 
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.compiler.tune.fakes import SECONDS_PER_CANDIDATE, FakeCandidate, FakeMachine, every_layer_once, pointwise, task
+from tests.compiler.tune.fakes import (
+    SECONDS_PER_CANDIDATE,
+    FakeCandidate,
+    FakeMachine,
+    every_layer_once,
+    pointwise,
+    task,
+)
 
 from mnv3c.compiler.tune.ranking import Sample, distinct, expected_improvement
 from mnv3c.compiler.tune.space import Task
