@@ -15,7 +15,7 @@ from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
-from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
+from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, row_tiles
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
 
@@ -102,13 +102,9 @@ class Window:
         channel: Expr,
         pieces: Sequence[Piece],
         input_at: Callable[[Expr, Expr], Expr],
-        block: int | None = None,
     ) -> Registers:
-        """The sums of a run of outputs, bias included; `input_at(row, column)` says where a block's inputs lie.
-
-        `block` is the number of channels packed together, where the pieces are not all of them.
-        """
-        width = block or sum(piece.lanes for piece in pieces)
+        """The sums of a run of outputs, bias included; `input_at(row, column)` says where a block's inputs lie."""
+        width = sum(piece.lanes for piece in pieces)
         taps = channel * self.taps
         sums = k.registers(columns.width, pieces)
         sums.clear()
@@ -145,7 +141,6 @@ class DepthwiseFamily:
         vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
         horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
         lanes = device_lanes(device)
-        budget = device.vector.registers // 2
         return tuple(
             Depthwise(
                 vertical,
@@ -153,9 +148,10 @@ class DepthwiseFamily:
                 x.channels,
                 lanes,
                 Epilogue(op.activation, op.residual),
-                tile_width(out_width, max(1, budget // vectors)),
+                columns,
                 vectors,
             )
             for vectors in (1, 2)
+            for columns in row_tiles(out_width, device.vector.registers // vectors)
             if vectors == 1 or lanes.covered(x.channels) >= vectors * lanes.widest
         )

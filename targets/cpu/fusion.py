@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mnv3c.graph.ops import Conv2d
-from mnv3c.targets.cpu.channel_pipeline import ChannelPipeline
 from mnv3c.targets.cpu.direct import Direct, DirectFamily
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.gemm import register_tiles
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.cpu.row_pipeline import PointwiseStage, RowPipeline
-from mnv3c.targets.cpu.window import Axis, convolution_axis, tile_width
+from mnv3c.targets.cpu.window import Axis, convolution_axis, row_tiles
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import GroupWork, LayerWork
 
@@ -18,55 +17,9 @@ from mnv3c.targets.target import GroupWork, LayerWork
 # first layer's output.
 _CHAIN, _RESIDUAL_OF_INPUT, _RESIDUAL_OF_HEAD = (1,), (1, -1), (1, 0)
 
-# A wide tensor of less than this share of the second-level cache is still there when the next layer reads it.
-_CACHE_SHARE = 4
-# A block of channels shares the cache with the input and the weights.
-_BLOCK_SHARE = 8
-
-
-@dataclass(frozen=True)
-class ChannelPipelineFamily:
-    """Expand -> depthwise on small maps; see channel_pipeline."""
-
-    name: str = "channel_pipeline"
-    lengths: tuple[int, ...] = (2,)
-
-    def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[ChannelPipeline, ...] | None:
-        """Tilings of the pair; None where it has another form, or where a block of channels would not stay in cache."""
-        if not _is_pipeline(work):
-            return None
-        head, window = work.parts
-        if not (isinstance(head.op, Conv2d) and head.op.pointwise and isinstance(window.op, Conv2d)):
-            return None
-        if head.storage[0] != "target":
-            return None
-        rows = head.output.spatial[0] * head.output.spatial[1]
-        lanes = device_lanes(device)
-        channels = window.output.channels
-        tiles = [
-            (tile_rows, vectors)
-            for tile_rows, vectors in register_tiles(rows, channels, lanes, device)
-            if 4 * rows * vectors * lanes.widest <= device.cache.l2_bytes // _BLOCK_SHARE
-        ]
-        if not tiles:
-            return None
-        vertical, horizontal = _axes(window)
-        return tuple(
-            ChannelPipeline(
-                vertical=vertical,
-                horizontal=horizontal,
-                depth=head.inputs[0].channels,
-                channels=channels,
-                expand=Epilogue(head.op.activation),
-                window=Epilogue(window.op.activation),
-                lanes=lanes,
-                tile_rows=tile_rows,
-                tile_vectors=vectors,
-                tile_columns=tile_width(horizontal.count, device.vector.registers // 2),
-                chunks=min(device.cores, sum(run.count for run in lanes.blocks(channels, vectors))),
-            )
-            for tile_rows, vectors in tiles
-        )
+# A wide tensor of less than this share of the second-level cache is still there when the next layer reads it, and a
+# whole product runs faster than one row by row (measured: a share of 0.38 gains a sixth, 0.36 nothing).
+_CACHE_SHARE = 0.37
 
 
 @dataclass(frozen=True)
@@ -83,7 +36,7 @@ class RowPipelineFamily:
         wide = work.parts[0].output
         lanes = device_lanes(device)
         wide_bytes = 4 * lanes.stored(wide.channels) * wide.spatial[0] * wide.spatial[1]
-        if wide_bytes <= device.cache.l2_bytes // _CACHE_SHARE:
+        if wide_bytes <= device.cache.l2_bytes * _CACHE_SHARE:
             return None
         return tuple(_pipelines(work, lanes, device))
 
@@ -125,7 +78,7 @@ def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[Row
         project=project,
         residual_from_head=project is not None and work.sources[2] == _RESIDUAL_OF_HEAD,
         lanes=lanes,
-        tile_columns=tile_width(horizontal.count, device.vector.registers // 2),
+        tile_columns=row_tiles(horizontal.count, device.vector.registers)[0],
         chunks=max(1, min(device.cores, vertical.count // 4)),
     )
 

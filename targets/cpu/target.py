@@ -8,7 +8,7 @@ from mnv3c.targets.cpu.border import border
 from mnv3c.targets.cpu.depthwise import DepthwiseFamily
 from mnv3c.targets.cpu.direct import DirectFamily
 from mnv3c.targets.cpu.elementwise import ElementwiseFamily
-from mnv3c.targets.cpu.fusion import ChannelPipelineFamily, RowPipelineFamily
+from mnv3c.targets.cpu.fusion import RowPipelineFamily
 from mnv3c.targets.cpu.gemm import GemmFamily
 from mnv3c.targets.cpu.lanes import device_lanes, storage_elements
 from mnv3c.targets.cpu.pool import PoolFamily
@@ -47,8 +47,8 @@ class CpuTarget:
         )
 
     def groups(self) -> tuple[GroupFamily, ...]:
-        """Layers fused by blocks of channels on small maps, by rows on large ones."""
-        return (ChannelPipelineFamily(), RowPipelineFamily())
+        """Layers fused by rows."""
+        return (RowPipelineFamily(),)
 
     def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
         """A copy between the caller's layout and stored rows."""

@@ -279,17 +279,16 @@ def inverted_residuals(draw: st.DrawFn) -> Graph:
     return with_weights(Graph("group", tuple(nodes), (nodes[-1].name,)))
 
 
-@pytest.mark.parametrize("cache_bytes", [1, 1 << 30], ids=["by rows", "by channels"])
 @pytest.mark.parametrize(("bits", "registers"), SHAPES)
 @draws
 @given(graph=inverted_residuals())
-def test_fused_groups(bits: int, registers: int, cache_bytes: int, graph: Graph) -> None:
-    """With next to no cache, fusing by rows always pays; with all there can be, fusing by channels does."""
+def test_fused_groups(bits: int, registers: int, graph: Graph) -> None:
+    """With next to no cache, fusing always pays."""
     device = host_variant(bits, registers)
-    cache = device.cache.model_copy(update={"l1d_bytes": cache_bytes, "l2_bytes": cache_bytes})
+    cache = device.cache.model_copy(update={"l1d_bytes": 1, "l2_bytes": 1})
     device = device.model_copy(update={"cache": cache})
     network = lower(run_passes(graph, default_passes()), load_target(device.target), device)
-    assert cache_bytes > 1 or max(len(call.nodes) for call in network.calls) >= 2
+    assert max(len(call.nodes) for call in network.calls) >= 2
     x = random_input(graph)
     (got,) = run_graph(graph, device, x).values()
     (expected,) = reference.run(graph, x).values()
