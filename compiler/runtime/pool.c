@@ -132,7 +132,7 @@ static void send_home(int worker_count)
 /* CPUs that this process may use, from the kernel itself: libcs disagree about sysconf's numbers. 0 where it fails. */
 static int usable_cpus(void)
 {
-    unsigned long mask[128] = {0};
+    unsigned long mask[128]; /* filled as far as the result says */
     const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
     int count = 0;
     for (long i = 0; i < bytes / (long)sizeof mask[0]; ++i)
