@@ -7,6 +7,7 @@ from mnv3c.graph.ops import Conv2d
 from mnv3c.targets.cpu.direct import Direct, DirectFamily
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.gemm import register_tiles
+from mnv3c.targets.cpu.kernel import sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.cpu.row_pipeline import PointwiseStage, RowPipeline
 from mnv3c.targets.cpu.window import Axis, convolution_axis, row_tiles
@@ -79,7 +80,7 @@ def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[Row
         residual_from_head=project is not None and work.sources[2] == _RESIDUAL_OF_HEAD,
         lanes=lanes,
         tile_columns=row_tiles(horizontal.count, device.vector.registers)[0],
-        chunks=max(1, min(device.cores, vertical.count // 4)),
+        chunks=max(1, min(sharing_cores(device), vertical.count // 4)),
     )
 
 

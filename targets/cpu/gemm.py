@@ -19,7 +19,7 @@ from typing import ClassVar
 from mnv3c.graph.ops import Conv2d, Dense
 from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
-from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks, share_blocks
+from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks, share_blocks, sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, Piece, Run, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.device import CpuDevice
@@ -211,9 +211,13 @@ def _tile_cost(rows: int, columns: int, tile_rows: int, vectors: int, lanes: Lan
 
 
 def _sharing(rows: int, depth: int, tile_rows: int, device: CpuDevice) -> tuple[int, bool]:
-    """(tiles per chunk, whether threads share the columns)."""
-    tiles = -(-rows // tile_rows)
-    if tiles < 4 * device.cores:
+    """(tiles per chunk, whether threads share the columns).
+
+    Every core gets the same number of chunks, as many as it takes for a chunk's activations to stay in its cache.
+    """
+    tiles, cores = -(-rows // tile_rows), sharing_cores(device)
+    if tiles < 4 * cores:
         return tiles, True
-    fitting = device.cache.l2_bytes // 4 // (4 * depth * tile_rows)
-    return max(1, min(fitting, tiles // (2 * device.cores))), False
+    share = -(-tiles // cores)
+    fitting = max(1, device.cache.l2_bytes // 4 // (4 * depth * tile_rows))
+    return -(-share // -(-share // fitting)), False

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
 from mnv3c.targets.cpu.lanes import Piece, Run
+from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array
 
 # Takes one finished vector of sums: (column, channel, lanes, value).
@@ -118,3 +119,11 @@ def for_vectors(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, P
             body(start + piece.offset, Piece(0, piece.lanes))
 
     for_blocks(k, blocks, block)
+
+
+def sharing_cores(device: CpuDevice) -> int:
+    """How many threads the kernels' loops are cut for; more threads than that find less work.
+
+    A cut costs a little even when one thread does all of it, so loops are not cut for all cores of a server.
+    """
+    return min(device.cores, 4)
