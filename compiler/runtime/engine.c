@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "float_mode.h"
 #include "pool.h"
 
 static char last_error[256];
@@ -111,9 +112,12 @@ int mnv3c_engine_run(const float* input, float* output, uint64_t* layer_ns)
     bind(network->input_views, network->input_view_count, source);
     bind(network->output_views, network->output_view_count, deliver ? (void*)network->output_copy : output);
 
+    const uint64_t callers_mode = mnv3c_float_mode();
+    mnv3c_set_float_mode(mnv3c_flushing(callers_mode));
     mnv3c_pool_expect_jobs(1);
     const int status = run_layers(network, layer_ns);
     mnv3c_pool_expect_jobs(0);
+    mnv3c_set_float_mode(callers_mode);
     if (status == 0 && deliver)
         deliver_outputs(network, (unsigned char*)output);
     return status;

@@ -10,6 +10,8 @@
  */
 #include "pool.h"
 
+#include "float_mode.h"
+
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -105,6 +107,7 @@ static void run_share(int thread, int step)
 static void* work(void* index)
 {
     uint32_t seen = first_generation;
+    mnv3c_set_float_mode(mnv3c_flushing(mnv3c_float_mode()));
     for (;;) {
         seen = wait_for_change(&generation, seen);
         if (job_lambda == NULL)

@@ -1,10 +1,10 @@
 """How channels are cut into vectors, and how activations are stored.
 
 An activation is stored as rows: [height * width, stored channels], channels innermost. A row takes a multiple of the
-widest vector, so that vectors do not straddle cache lines. Only the channels themselves are computed: they are covered
-by vectors of the widest size first, then by narrower powers of two down to 4 floats, so 24 channels on AVX-512 are one
-vector of 16 and one of 8, with nothing wasted and no lane count that LLVM would scalarise. What lies in the padding is
-never mixed into real channels.
+widest vector, or the next power of two where the channels are fewer, so that vectors do not straddle cache lines. Only
+the channels themselves are computed: they are covered by vectors of the widest size first, then by narrower powers of
+two down to 4 floats, so 24 channels on AVX-512 are one vector of 16 and one of 8, with nothing wasted and no lane count
+that LLVM would scalarise. What lies in the padding is never mixed into real channels.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,10 @@ class Lanes:
     narrowest: int
 
     def stored(self, channels: int) -> int:
-        """Floats from one row of an activation to the next."""
-        return -(-channels // self.widest) * self.widest
+        """Floats from one row of an activation to the next: whole vectors, or a power of two below one."""
+        if channels >= self.widest:
+            return -(-channels // self.widest) * self.widest
+        return max(self.narrowest, 1 << (channels - 1).bit_length())
 
     def covered(self, channels: int) -> int:
         """Channels that vectors compute: a multiple of the narrowest vector."""
