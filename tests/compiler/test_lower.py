@@ -211,8 +211,8 @@ def test_only_the_borders_are_converted() -> None:
 
 
 def test_an_input_that_several_layers_need_stored_is_converted_once() -> None:
-    calls = lowered(GRAPHS["input into depthwise"]).calls
-    assert [call.kind for call in calls] == ["border", "conv2d", "border"]
+    kinds = [call.kind for call in lowered(GRAPHS["input into depthwise"]).calls]
+    assert kinds[:2] == ["border", "conv2d"]
     depthwise = Conv2d(3, (3, 3), padding=SAME, groups=3)
     twice = network(
         ["y"], (1, 5, 5, 3), Node("a", depthwise, ("x",)), Node("b", depthwise, ("x",)), Node("y", Concat(), ("a", "b"))

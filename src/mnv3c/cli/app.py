@@ -10,8 +10,10 @@ import typer
 
 from mnv3c.cli.compile import compile_command
 from mnv3c.cli.graph import graph
+from mnv3c.cli.records import records
 from mnv3c.cli.run import run
 from mnv3c.cli.targets import targets
+from mnv3c.cli.tune import tune
 from mnv3c.graph.errors import MissingError, UserError
 
 _INTERRUPTED = 128 + 2  # as a shell reports a process that SIGINT ended
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command("graph")(graph)
 app.command("compile")(compile_command)
 app.command("run")(run)
+app.command("tune")(tune)
+app.add_typer(records, name="records")
 app.command("targets")(targets)
 
 

@@ -74,7 +74,6 @@ def compile_command(
 
 def compile_json(artifact: "Artifact") -> dict[str, Any]:
     """The document of `mnv3c compile --json`."""
-    graph = artifact.network.graph
     return {
         "path": str(artifact.directory),
         "files": {

@@ -81,7 +81,8 @@ class FakeMachine:
                     yield Measurement(trial.task, candidate, fake.status, f"it is a {fake.status}")
                     continue
                 cost_us, baseline = fake.cost_us * factor, good[0]
-                times = Times(cost_us, cost_us, 0.001, 9, baseline, _fake(baseline).cost_us * factor)
+                ratio = fake.cost_us / _fake(baseline).cost_us
+                times = Times(cost_us, cost_us, 9, baseline, cost_us / ratio, ratio, 0.0001)
                 yield Measurement(trial.task, candidate, "ok", times=times)
 
 
@@ -105,9 +106,10 @@ def record(**changes: object) -> Record:
         "status": "ok",
         "median_us": 10.0,
         "min_us": 9.0,
-        "error_us": 0.01,
         "baseline": "fake size=1",
         "baseline_us": 10.0,
+        "ratio": 1.0,
+        "ratio_error": 0.001,
         "n": 30,
         "when": "2026-01-02T03:04:05Z",
         "host": "a machine",
@@ -117,7 +119,7 @@ def record(**changes: object) -> Record:
 
 def failure(status: Status = "crash", **changes: object) -> Record:
     """The record of a failed candidate."""
-    nothing = {name: None for name in ("median_us", "min_us", "error_us", "baseline_us")}
+    nothing = dict.fromkeys(("median_us", "min_us", "baseline_us", "ratio", "ratio_error"))
     return record(**{"status": status, "reason": "SIGSEGV", "baseline": "", "n": 0, **nothing, **changes})
 
 

@@ -22,7 +22,10 @@ LAYER = work_key(WORK)[0]
 
 
 def timed(size: int, median_us: float, **changes: Any) -> Record:
-    return record(**{"layer": LAYER, "parameters": {"size": size}, "median_us": median_us, **HERE, **changes})
+    """A record whose baseline took 10 us unless `changes` say otherwise."""
+    ratio = median_us / changes.get("baseline_us", 10.0)
+    own = {"layer": LAYER, "parameters": {"size": size}, "median_us": median_us, "ratio": ratio}
+    return record(**{**own, **HERE, **changes})
 
 
 def chosen(records: Sequence[Record], threads: int = 1) -> int | None:
@@ -42,9 +45,9 @@ def test_the_fastest_is_chosen() -> None:
 def test_within_noise_the_earlier_guess_is_chosen() -> None:
     assert chosen([timed(1, 10.0), timed(2, 9.95), timed(3, 9.93)]) == 1
     assert chosen([timed(1, 10.0), timed(2, 9.8), timed(3, 9.75)]) == 2
-    assert chosen([timed(1, 10.0, error_us=0.2), timed(2, 9.8)]) == 1
+    assert chosen([timed(1, 10.0, ratio_error=0.02), timed(2, 9.8)]) == 1
     # However large the error, five percent are not noise.
-    assert chosen([timed(1, 10.0, error_us=5.0), timed(2, 9.0, error_us=5.0)]) == 2
+    assert chosen([timed(1, 10.0, ratio_error=0.5), timed(2, 9.0, ratio_error=0.5)]) == 2
 
 
 def test_drift_between_measurements_is_taken_out() -> None:

@@ -18,7 +18,7 @@ from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.ops import Conv2d, Input
 from mnv3c.graph.yaml_io import save_graph
 
-KILLS = 4
+KILLS = 3
 _PATIENCE_S = 120.0
 
 
@@ -36,7 +36,7 @@ def graph_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(graph_file: Path, records: Path, budget_s: float, cache: Path) -> "subprocess.Popen[str]":
+def start(graph_file: Path, records: Path, budget_s: float, folder: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "mnv3c", "tune", str(graph_file), "--records", str(records)]
     return subprocess.Popen(
         [*command, "--budget", str(budget_s), "--json"],
@@ -44,7 +44,7 @@ def start(graph_file: Path, records: Path, budget_s: float, cache: Path) -> "sub
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "MNV3C_CACHE_DIR": str(cache)},
+        env={**os.environ, "MNV3C_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder)},
     )
 
 
@@ -52,15 +52,11 @@ def lines_of(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
-def kill_after_lines(process: "subprocess.Popen[str]", path: Path, count: int, delay_s: float) -> None:
-    """Kill the run when the file has `count` lines, a moment later, or where it is then."""
+def wait_for_lines(process: "subprocess.Popen[str]", path: Path, count: int) -> None:
     end = time.monotonic() + _PATIENCE_S
     while len(lines_of(path)) < count and process.poll() is None:
         assert time.monotonic() < end, "nothing was recorded"
         time.sleep(0.005)
-    time.sleep(delay_s)
-    process.kill()
-    process.communicate()
 
 
 def wait_for_group_to_end(group: int) -> None:
@@ -80,8 +76,11 @@ def test_kill_and_resume(graph_file: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "records.jsonl", random.Random(3)
     before: list[bytes] = []
     for _ in range(KILLS):
-        process = start(graph_file, path, 600.0, tmp_path / "cache")
-        kill_after_lines(process, path, len(before) + chance.randrange(5), chance.random() * 0.5)
+        process = start(graph_file, path, 600.0, tmp_path)
+        wait_for_lines(process, path, len(before) + chance.randrange(5))
+        time.sleep(0.5 * chance.random())
+        process.kill()
+        process.communicate()
         wait_for_group_to_end(process.pid)
         after = lines_of(path)
         assert after[: len(before)] == before
@@ -89,10 +88,23 @@ def test_kill_and_resume(graph_file: Path, tmp_path: Path) -> None:
     # As if it had been killed in the middle of a line.
     with path.open("ab") as file:
         file.write(before[0][: len(before[0]) // 2] if before else b"{")
-    process = start(graph_file, path, 5.0, tmp_path / "cache")
+    process = start(graph_file, path, 5.0, tmp_path)
     _, errors = process.communicate(timeout=_PATIENCE_S)
     assert process.returncode == 0, errors
     assert lines_of(path)[: len(before)] == before
     records: tuple[Record, ...] = RecordStore(path).records
     assert len(records) == len(lines_of(path)) == len({record.key for record in records})
     assert {record.status for record in records} == {"ok"}
+
+
+def test_ctrl_c_keeps_what_is_finished(graph_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    process = start(graph_file, path, 600.0, tmp_path)
+    wait_for_lines(process, path, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 130, errors
+    assert (output, errors) == ("", "mnv3c: interrupted; finished work is kept\n")
+    wait_for_group_to_end(process.pid)
+    assert len(RecordStore(path).records) == len(lines_of(path)) >= 1
+    assert list(tmp_path.glob("mnv3c-*")) == []

@@ -31,9 +31,12 @@ from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device, host_target
 from mnv3c.targets.target import GroupWork, LayerWork
 
-DEVICE = find_device("host")
+HOST = find_device("host")
+# With caches so small that the target offers to fuse even small layers.
+SMALL_CACHES = HOST.cache.model_copy(update={"l1d_bytes": 16 << 10, "l2_bytes": 16 << 10})
+DEVICE = HOST.model_copy(update={"cache": SMALL_CACHES})
 TARGET = load_target(DEVICE.target)
-QUICK = Turns(turns=4, calls=2, trial_turns=2, limit_s=0.2)
+QUICK = Turns(trial_turns=2, turns=4, final_turns=8, limit_s=0.2)
 
 
 def block() -> Graph:

@@ -1,0 +1,257 @@
+"""What happens inside the runner process: it loads kernels, checks what they compute, and times them.
+
+A kernel is timed as it runs in a network. There the layers before have filled the nearest caches: a kernel's weights,
+code and output come from behind the second level; only its inputs have just been written. So before every call a flood
+of twice the second level is read and the inputs are written again. Candidates take turns of one call each, so that
+drift of the machine meets all of them.
+"""
+
+import ctypes
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from mnv3c.compiler.tune.buffers import Arguments, Array, GuardedBuffer
+from mnv3c.compiler.tune.case import Case, relative_error
+from mnv3c.graph.errors import MissingError
+from mnv3c.targets.target import Candidate
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A candidate and its function in a library."""
+
+    library: Path
+    symbol: str
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A layer ready to be measured: a number of its own, its values, and how its tensors are stored.
+
+    For each input there are the floats it takes as stored and the conversion that brings it there from NHWC; None where
+    the kernel reads the caller's tensor. `deliver` brings the output back.
+    """
+
+    number: int
+    case: Path
+    stored: tuple[tuple[int, Kernel] | None, ...]
+    output_elements: int
+    deliver: Kernel
+    threads: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How long to measure: turns of one call each, until `limit_s` is over, but `trial_turns` in any case.
+
+    After `trial_turns`, candidates slower than `slow` times the fastest are not called again; after `turns`, those
+    slower than `close` times the fastest; `final_turns` decide among the rest.
+    """
+
+    trial_turns: int = 5
+    turns: int = 20
+    final_turns: int = 100
+    slow: float = 1.25
+    close: float = 1.06
+    limit_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """Run a kernel once and compare."""
+
+    setup: Setup
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class TimeRequest:
+    """Time kernels that were found right; the first one stays to the end."""
+
+    setup: Setup
+    kernels: tuple[Kernel, ...]
+    turns: Turns
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is wrong with a kernel, if anything; `tainted` when it wrote into memory that was not its own.
+
+    `time_us` is what the call took that was checked, if it was timed.
+    """
+
+    problem: str = ""
+    tainted: bool = False
+    time_us: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The times of a kernel's calls, turn by turn, and what was found wrong with it afterwards."""
+
+    times_us: tuple[float, ...]
+    checked: Checked
+
+
+class Runner:
+    """Answers requests, keeping the layer of the last one."""
+
+    def __init__(self) -> None:
+        self._setup: Setup | None = None
+        self._layer: _Layer | None = None
+
+    def __call__(self, request: CheckRequest | TimeRequest | Setup) -> Checked | tuple[Timed, ...] | None:
+        """Answer a request; a Setup alone is only prepared."""
+        if isinstance(request, Setup):
+            self._prepared(request)
+            return None
+        layer = self._prepared(request.setup)
+        if isinstance(request, CheckRequest):
+            kernel = layer.kernel(request.kernel)
+            time_us = kernel.run()
+            return replace(kernel.check(), time_us=time_us)
+        return _time([layer.kernel(kernel) for kernel in request.kernels], request.turns)
+
+    def _prepared(self, setup: Setup) -> "_Layer":
+        if self._layer is None or self._setup != setup:
+            self._layer, self._setup = None, setup
+            self._layer = _Layer(setup)
+        return self._layer
+
+
+class _Layer:
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._libraries: dict[Path, ctypes.CDLL] = {}
+        self.flood = np.ones(2 * setup.cache_bytes, np.uint8)
+        self.library(setup.deliver.library)
+        self.case = Case.load(setup.case)
+        self.inputs = [self._stored(x, how) for x, how in zip(self.case.inputs, setup.stored, strict=True)]
+        self.before = [buffer.values.copy() for buffer in self.inputs]
+
+    def kernel(self, kernel: Kernel) -> "_Kernel":
+        return _Kernel(self, kernel)
+
+    def library(self, path: Path) -> ctypes.CDLL:
+        """A loaded library, its pool as strong as is asked for."""
+        if path not in self._libraries:
+            library = ctypes.CDLL(str(path))
+            if library.mnv3c_pool_resize(self.setup.threads) != 0:
+                raise MissingError(f"this machine cannot start {self.setup.threads} threads")
+            self._libraries[path] = library
+        return self._libraries[path]
+
+    def delivered(self, output: GuardedBuffer) -> Array:
+        """The output as the reference has it."""
+        dense = GuardedBuffer.of(self.case.output.size)
+        self.copy(self.setup.deliver, output, dense)
+        return dense.values.reshape(self.case.output.shape)
+
+    def copy(self, kernel: Kernel, source: GuardedBuffer, destination: GuardedBuffer) -> None:
+        """Call a kernel that converts between layouts."""
+        self.call(kernel, Arguments([source.values, destination.values]), inputs=0)
+
+    def call(self, kernel: Kernel, arguments: Arguments, inputs: int) -> float:
+        """Call a kernel; the time in microseconds. Raises OSError where it says that it failed.
+
+        The first `inputs` arguments are written again before, and where there are any the caches are flooded.
+        """
+        library, time_ns = self.library(kernel.library), ctypes.c_uint64()
+        code = library.mnv3c_tune_time(
+            library[f"__tvm_ffi_{kernel.symbol}"],
+            arguments.values,
+            ctypes.c_int32(len(arguments)),
+            ctypes.c_int32(inputs),
+            ctypes.c_void_p(self.flood.ctypes.data),
+            ctypes.c_uint64(self.flood.nbytes if inputs else 0),
+            ctypes.c_int32(self.setup.threads),
+            ctypes.byref(time_ns),
+        )
+        if code != 0:
+            raise OSError(f"the kernel returned {code}")
+        return time_ns.value / 1e3
+
+    def _stored(self, x: Array, how: tuple[int, Kernel] | None) -> GuardedBuffer:
+        dense = GuardedBuffer.holding(x)
+        if how is None:
+            return dense
+        elements, conversion = how
+        # What lies between the channels stays NaN: a kernel that mixes it in betrays itself.
+        stored = GuardedBuffer.of(elements)
+        self.copy(conversion, dense, stored)
+        return stored
+
+
+class _Kernel:
+    def __init__(self, layer: _Layer, kernel: Kernel) -> None:
+        self._layer, self._kernel = layer, kernel
+        packed = [np.ascontiguousarray(array, np.float32) for array in kernel.candidate.pack(layer.case.weights)]
+        self._before = [array.ravel() for array in packed]
+        self._weights = [GuardedBuffer.holding(array) for array in packed]
+        self._output = GuardedBuffer.of(layer.setup.output_elements)
+        scratch = GuardedBuffer.of(kernel.candidate.workspace_elements)
+        self._scratch = [scratch] if scratch.values.size else []
+        buffers = (*layer.inputs, *self._weights, *self._scratch, self._output)
+        self._arguments = Arguments([buffer.values for buffer in buffers])
+
+    def run(self) -> float:
+        """Call the kernel; the time in microseconds."""
+        return self._layer.call(self._kernel, self._arguments, len(self._layer.inputs))
+
+    def check(self) -> Checked:
+        """What the calls so far have done wrong."""
+        buffers = {
+            "an input": self._layer.inputs,
+            "the weights": self._weights,
+            "its scratch memory": self._scratch,
+            "the output": [self._output],
+        }
+        for name, guarded in buffers.items():
+            if not all(buffer.intact() for buffer in guarded):
+                return Checked(f"wrote outside {name}", tainted=True)
+        for buffer, before in zip(self._layer.inputs, self._layer.before, strict=True):
+            if not _same(buffer.values, before):
+                return Checked("wrote into an input", tainted=True)
+        for buffer, before in zip(self._weights, self._before, strict=True):
+            if not _same(buffer.values, before):
+                return Checked("wrote into the weights", tainted=True)
+        error = relative_error(self._layer.delivered(self._output), self._layer.case.output)
+        return Checked() if error <= TOLERANCE else Checked(f"relative error {error:.3g}, allowed is {TOLERANCE:g}")
+
+
+def _time(kernels: Sequence[_Kernel], turns: Turns) -> tuple[Timed, ...]:
+    times: list[list[float]] = [[] for _ in kernels]
+    active = list(range(len(kernels)))
+    bars = {turns.trial_turns: turns.slow, turns.turns: turns.close}
+    end_s = time.monotonic() + turns.limit_s
+    for turn in range(1, turns.final_turns + 1):
+        # Each turn begins elsewhere: nobody always follows the same neighbour.
+        shift = turn % len(active)
+        for index in (*active[shift:], *active[:shift]):
+            times[index].append(kernels[index].run())
+        if turn in bars:
+            active = _fast_enough(times, active, bars[turn])
+        alone = turn >= turns.turns and active == [0]
+        if alone or (turn >= turns.trial_turns and time.monotonic() > end_s):
+            break
+    return tuple(Timed(tuple(each), kernel.check()) for each, kernel in zip(times, kernels, strict=True))
+
+
+def _fast_enough(times: Sequence[Sequence[float]], active: Sequence[int], bar: float) -> list[int]:
+    """Those of the active not slower than `bar` times the fastest, and the first, which all are compared with."""
+    typical = {index: median(times[index]) for index in active}
+    limit_us = bar * min(typical.values())
+    return [index for index in active if index == 0 or typical[index] <= limit_us]
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one.view(np.uint32), other.view(np.uint32))

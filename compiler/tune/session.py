@@ -1,0 +1,50 @@
+"""A tuning run from a graph to its result: the processes and the folder that it needs, and their end."""
+
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mnv3c.compiler.cache import FileCache
+from mnv3c.compiler.tune.measure import HostMeasure, require_host
+from mnv3c.compiler.tune.space import Space
+from mnv3c.compiler.tune.store import RecordStore
+from mnv3c.compiler.tune.tuner import Progress, Tuner, TuningResult
+from mnv3c.graph.errors import MissingError
+from mnv3c.graph.ir import Graph
+from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.loader import load_target
+from mnv3c.targets.registry import detect_host
+
+
+def tune_graph(
+    graph: Graph,
+    device: CpuDevice,
+    store: RecordStore,
+    budget_s: float,
+    threads: int = 1,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> TuningResult:
+    """Tune a network's layers on this machine for `budget_s` seconds, records going to `store`.
+
+    Raises UserError for a graph that cannot be compiled; MissingError where this machine does not run the target,
+    where nothing could be measured, and without space.
+    """
+    target = load_target(device.target)
+    require_host(target)
+    space = Space(graph, target, device)
+    with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
+        measure = HostMeasure(target, device, FileCache.default(), Path(folder), threads)
+        try:
+            tuner = Tuner(space.tasks, space.plan, device, store, measure, host_title(), budget_s, threads, progress)
+            return tuner.run()
+        finally:
+            measure.close()
+
+
+def host_title() -> str:
+    """What this machine is, for records."""
+    try:
+        return detect_host().title.removeprefix("this machine: ")
+    except MissingError:
+        return f"{platform.machine()} {platform.system()}"
