@@ -81,7 +81,9 @@ class Compiler:
         objects = build_kernels(jobs, self.cache, self.listener.kernels)
         self.listener.stage("kernels", lambda: _kernels_text(jobs))
         symbols = [job.symbol for job in jobs]
-        program, weights, memory = assemble(network, symbols, graph.outputs, self.target, self.device)
+        program, weights, memory = assemble(
+            network, symbols, graph.output_names or graph.outputs, self.target, self.device
+        )
         reference = reference_file(fused, CHECK_SEED, self.cache)
         toolchain = self.target.toolchain(self.device, self.operating_system)
         with tempfile.TemporaryDirectory(prefix="mnv3c-") as folder:

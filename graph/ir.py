@@ -53,7 +53,8 @@ class Graph:
     """A network.
 
     `nodes` come in any order and are kept in a deterministic one: topological, ties by position in `nodes`.
-    `outputs` are names of nodes; `output_layout` is the memory order in which the caller gets rank-4 outputs.
+    `outputs` are names of nodes; `output_layout` is the memory order in which the caller gets rank-4 outputs;
+    `output_names` is what the caller calls the outputs, where that is not the nodes' names.
     `weights` may be empty: a graph without weights still has shapes, MACs and parameter counts.
 
     Raises GraphError for duplicate or dangling names, cycles, shapes that do not fit, weights of the wrong shape.
@@ -65,6 +66,7 @@ class Graph:
     weights: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
     output_layout: Layout = "NHWC"
     preprocessing: Preprocessing | None = None
+    output_names: tuple[str, ...] = ()
     _digraph: "nx.DiGraph[str]" = field(init=False, repr=False, compare=False)
     _types: Mapping[str, TensorType] = field(init=False, repr=False, compare=False)
 
@@ -76,6 +78,10 @@ class Graph:
                 raise GraphError(f"output '{name}' is not a node of graph '{self.name}'")
         if not self.outputs or len(set(self.outputs)) < len(self.outputs):
             raise GraphError(f"graph '{self.name}' needs at least one output, and each once, not {list(self.outputs)}")
+        if self.output_names and len(set(self.output_names)) != len(self.outputs):
+            raise GraphError(
+                f"graph '{self.name}' has {len(self.outputs)} outputs, not the names {list(self.output_names)}"
+            )
         object.__setattr__(self, "nodes", _sorted(self.nodes, digraph))
         object.__setattr__(self, "_digraph", nx.freeze(digraph))
         object.__setattr__(self, "_types", MappingProxyType(_infer(self.nodes)))

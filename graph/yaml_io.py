@@ -23,7 +23,7 @@ MAX_ELEMENTS = 2**33
 MAX_NAME_LENGTH = 512
 
 _REQUIRED = ("format", "name", "outputs", "nodes")
-_OPTIONAL = ("output_layout", "preprocessing", "weights")
+_OPTIONAL = ("output_layout", "output_names", "preprocessing", "weights")
 
 
 def save_graph(graph: Graph, path: Path) -> None:
@@ -91,6 +91,8 @@ def _text(graph: Graph, weights_file: str | None) -> str:
     if weights_file is not None:
         head["weights"] = weights_file
     head["outputs"] = list(graph.outputs)
+    if graph.output_names:
+        head["output_names"] = list(graph.output_names)
     # One line a node: whole nodes are what people compare and move.
     lines = [f"- {_dump(_node_data(node), flow=True)}" for node in graph.nodes]
     return "".join([_dump(head, flow=None), "nodes:\n", *lines])
@@ -147,6 +149,7 @@ def _decoded(document: object) -> tuple[Graph, str | None]:
         nodes=_decoded_nodes(document["nodes"]),
         outputs=decode("outputs", tuple[str, ...], document["outputs"]),
         output_layout=decode("output_layout", Layout, document.get("output_layout", get_args(Layout)[0])),
+        output_names=decode("output_names", tuple[str, ...], document.get("output_names", [])),
         preprocessing=decode("preprocessing", Preprocessing | None, document.get("preprocessing")),
     )
     return graph, _decoded_weights_file(document.get("weights"))

@@ -103,7 +103,9 @@ def _graph(path: Path, model: Any, scope: Scope) -> Graph:
             raise OnnxError(f"input '{node.name}' reaches no output")
     weights = {key: value for key, value in scope.weights.items() if key.rpartition(".")[0] in kept}
     layout: Layout = next(iter(orders), "NCHW")
-    return verify(Graph(_identifier(path.stem), nodes, names, weights, output_layout=layout))
+    callers_names = tuple(value.name for value in model.graph.output)
+    name = _identifier(path.stem)
+    return verify(Graph(name, nodes, names, weights, output_layout=layout, output_names=callers_names))
 
 
 def _identifier(stem: str) -> str:
