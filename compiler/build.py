@@ -1,16 +1,19 @@
 """Kernels to object files: TVM compiles each once, several at a time, and the cache keeps them."""
 
+import difflib
 import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnv3c.compiler.cache import FileCache, content_key, source_fingerprint, toolchain_versions
+from mnv3c.compiler.cache import FileCache, content_key, file_fingerprint, source_fingerprint, toolchain_versions
+from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.targets.target import Candidate
 
 # Starting a worker takes a second to import TVM: below this many kernels that costs more than it saves.
@@ -32,9 +35,15 @@ class KernelJob:
     @property
     def key(self) -> str:
         """What the object depends on: the candidate, the processor, the code that generates it, the compilers."""
-        package = type(self.candidate).__module__.rpartition(".")[0]
+        modules = {base.__module__ for base in type(self.candidate).__mro__ if base.__module__.startswith("mnv3c.")}
+        sources = [source_fingerprint(package) for package in sorted({name.rpartition(".")[0] for name in modules})]
         return content_key(
-            "kernel/1", repr(self.candidate), self.llvm_target, source_fingerprint(package), toolchain_versions()
+            "kernel/1",
+            repr(self.candidate),
+            self.llvm_target,
+            sources,
+            file_fingerprint(__file__),
+            toolchain_versions(),
         )
 
     @property
@@ -59,20 +68,36 @@ def build_kernels(
     """The object file of every job; `done(count, total)` is told as missing ones are compiled."""
     unique = {job.key: job for job in jobs}
     missing = [job for key, job in unique.items() if not cache.path(key, ".o").is_file()]
+    for llvm_target in sorted({job.llvm_target for job in missing}):
+        _require_known_cpu(json.loads(llvm_target))
     workers = min(len(os.sched_getaffinity(0)), 8) if len(missing) >= _KERNELS_WORTH_WORKERS else 1
     if workers > 1:
         # Spawned, not forked: a fork of a process with TVM's threads can hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            with _interrupts_held():
-                built = pool.map(_build_into, missing, [cache] * len(missing))
-            for count, _ in enumerate(built, start=1):
-                done(count, len(missing))
+        try:
+            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+                with _interrupts_held():
+                    built = pool.map(_build_into, missing, [cache] * len(missing))
+                for count, _ in enumerate(built, start=1):
+                    done(count, len(missing))
+        except BrokenProcessPool:
+            raise MissingError("a worker that compiles kernels was killed; is there too little memory?") from None
     else:
         for count, job in enumerate(missing, start=1):
             _build_into(job, cache)
             done(count, len(missing))
     return {job: cache.path(job.key, ".o") for job in jobs}
+
+
+def _require_known_cpu(llvm_target: Mapping[str, object]) -> None:
+    """LLVM would only warn, and compile for its generic processor."""
+    import tvm
+
+    codegen, cpu = tvm.target.codegen, str(llvm_target["mcpu"])
+    known = [str(name) for name in codegen.llvm_get_cpu_archlist(tvm.target.Target({**llvm_target, "mcpu": "generic"}))]
+    if known and cpu not in known:
+        close = difflib.get_close_matches(cpu, known, n=3) or known[:5]
+        raise UserError(f"device: llvm.cpu: LLVM has no '{cpu}' for {llvm_target['mtriple']}; near: {', '.join(close)}")
 
 
 @contextmanager

@@ -36,6 +36,12 @@ def source_fingerprint(package: str) -> str:
 
 
 @lru_cache
+def file_fingerprint(path: str) -> str:
+    """SHA-256 of one source file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@lru_cache
 def toolchain_versions() -> dict[str, str]:
     """Versions of the packages that generate code."""
     return {name: version(name) for name in ("apache-tvm", "apache-tvm-ffi", "ziglang")}

@@ -24,6 +24,7 @@ Array = npt.NDArray[np.float32]
 # How platform.machine() spells an architecture on other systems.
 _SPELLINGS = {"AMD64": "x86_64", "arm64": "aarch64"}
 _SIGILL = -4
+_WRONG_USAGE = 2  # the bench's exit status
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class Artifact:
             raise MissingError(
                 f"{self.bench.name} was compiled for {self.manifest.device}, whose instructions the {on} does not have"
             )
+        if done.returncode == _WRONG_USAGE:
+            raise UserError(done.stderr.strip().splitlines()[-1])
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             raise MissingError(f"{self.bench.name} on {on}: {lines[-1] if lines else f'exit status {done.returncode}'}")

@@ -89,7 +89,7 @@ class _Lowering:
         self._inner = {node.name for group in groups.values() for node in group.nodes[:-1]}
         self._calls: list[KernelCall] = []
         self._tensors: dict[str, Tensor] = {}
-        self._converted: dict[str, Tensor] = {}
+        self._converted: dict[Tensor, Tensor] = {}
 
     def run(self) -> LoweredNetwork:
         graph = self._graph
@@ -170,11 +170,11 @@ class _Lowering:
     def _as_stored(self, tensor: Tensor) -> Tensor:
         if tensor.storage == "target":
             return tensor
-        if tensor.name not in self._converted:
+        if tensor not in self._converted:
             stored = Tensor(self._unused("<stored input>"), tensor.type, "target")
             self._convert(tensor, stored, tensor.storage, "in", "input.stored")
-            self._converted[tensor.name] = stored
-        return self._converted[tensor.name]
+            self._converted[tensor] = stored
+        return self._converted[tensor]
 
     def _unused(self, name: str) -> str:
         """The name of a tensor that is no node's output; an imported network may call a node anything."""

@@ -16,6 +16,8 @@ from mnv3c.compiler.link import ArtifactFiles
 from mnv3c.compiler.lower import LoweredNetwork
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
+from mnv3c.compiler.reference import weights_digest
+from mnv3c.compiler.zig import COMMON_FLAGS
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
@@ -69,8 +71,19 @@ class FileEntry(BaseModel):
     bytes: int
 
 
+class CheckEntry(BaseModel):
+    """What `NAME-bench --check` compares: the outputs for the built-in input of this seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seed: int
+    tolerance: float
+
+
 class Manifest(BaseModel):
-    """The document. `architecture` is the machine that runs the bench; `memory` is in bytes."""
+    """The document. `architecture` is the machine that runs the bench; `memory` is in bytes.
+
+    `flags` are those of the C compiler; `weights_sha256` covers the weights as the network has them, before packing.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: Literal["mnv3c-artifact/1"]
@@ -87,7 +100,9 @@ class Manifest(BaseModel):
     outputs: tuple[PortEntry, ...]
     preprocessing: PreprocessingEntry | None
     memory: dict[str, int]
-    check: dict[str, float]
+    flags: tuple[str, ...]
+    weights_sha256: str
+    check: CheckEntry
     files: dict[str, FileEntry]
     layers: tuple[LayerEntry, ...]
 
@@ -134,7 +149,9 @@ def manifest(
             "lower_bound_bytes": memory.lower_bound_bytes,
             "weights_bytes": program.weights_bytes,
         },
-        check={"seed": seed, "tolerance": tolerance},
+        flags=(*COMMON_FLAGS, *toolchain.cpu_flags),
+        weights_sha256=weights_digest(graph),
+        check=CheckEntry(seed=seed, tolerance=tolerance),
         files={
             role: file_entry(path)
             for role, path in (("library", files.library), ("header", files.header), ("bench", files.bench))

@@ -28,6 +28,7 @@ from mnv3c.targets.toolchain import Toolchain
 
 CHECK_SEED = 0
 CHECK_TOLERANCE = 1e-4
+_MAX_PROGRAM_BYTES = 2**31 - 2**26
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ class Compiler:
         network = lower(fused, self.target, self.device, choice.choose, choice.choose_group)
         self.listener.stage("calls", lambda: _calls_text(network))
         jobs = [KernelJob.of(call.candidate, self.target.llvm_target(self.device)) for call in network.calls]
-        objects = build_kernels(jobs, self.cache, self.listener.kernels)
-        self.listener.stage("kernels", lambda: _kernels_text(jobs))
         symbols = [job.symbol for job in jobs]
         program, weights, memory = assemble(
             network, symbols, graph.output_names or graph.outputs, self.target, self.device
         )
+        _require_addressable(program)
+        objects = build_kernels(jobs, self.cache, self.listener.kernels)
+        self.listener.stage("kernels", lambda: _kernels_text(jobs))
         reference = reference_file(fused, CHECK_SEED, self.cache)
         toolchain = self.target.toolchain(self.device, self.operating_system)
         with tempfile.TemporaryDirectory(prefix="mnv3c-") as folder:
@@ -112,6 +114,17 @@ class Compiler:
         from mnv3c.graph.printer import format_graph
 
         self.listener.stage(name, lambda: format_graph(graph))
+
+
+def _require_addressable(program: Program) -> None:
+    """Code reaches the arena and the weights by 32-bit offsets from itself."""
+    copies = 4 * (program.input.elements + sum(port.elements for port in program.outputs))
+    total = program.arena_bytes + program.weights_bytes + copies
+    if total > _MAX_PROGRAM_BYTES:
+        raise UserError(
+            f"network '{program.name}' needs {program.arena_bytes} bytes of activations and {program.weights_bytes} of"
+            f" weights; a program can hold {_MAX_PROGRAM_BYTES} together"
+        )
 
 
 def _calls_text(network: LoweredNetwork) -> str:

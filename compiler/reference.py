@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mnv3c.compiler import check_input as check_input_module
 from mnv3c.compiler.assemble import to_caller_layout
-from mnv3c.compiler.cache import FileCache, content_key, source_fingerprint
+from mnv3c.compiler.cache import FileCache, content_key, file_fingerprint, source_fingerprint
 from mnv3c.compiler.check_input import check_input
 from mnv3c.graph import reference
 from mnv3c.graph.ir import Array, Graph
@@ -50,7 +51,12 @@ def reference_outputs(graph: Graph, flat_input: Array) -> tuple[Array, ...]:
 
 def reference_file(graph: Graph, seed: int, cache: FileCache) -> Path:
     """The outputs for `check_input(elements, seed)` as one float32 file, outputs one after another."""
-    key = content_key("reference/1", graph_key(graph), seed, source_fingerprint("mnv3c.graph"))
+    sources = [
+        source_fingerprint("mnv3c.graph"),
+        file_fingerprint(__file__),
+        file_fingerprint(check_input_module.__file__),
+    ]
+    key = content_key("reference/1", graph_key(graph), seed, sources, np.__version__)
 
     def make(path: Path) -> None:
         elements = graph.type_of(graph.inputs[0].name).elements

@@ -14,7 +14,7 @@ import platformdirs
 
 from mnv3c.graph.errors import MissingError
 
-_COMMON_FLAGS = (
+COMMON_FLAGS = (
     "-O2",
     "-s",  # for each link too: zig keeps one libc per setting of this flag
     "-std=gnu11",
@@ -47,7 +47,7 @@ class Zig:
         """
         if importlib.util.find_spec("ziglang") is None:
             raise MissingError("the cross linker zig is missing: pip install ziglang")
-        command = (sys.executable, "-m", "ziglang", "cc", "-target", target, *_COMMON_FLAGS, *arguments, "-o", output)
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", target, *COMMON_FLAGS, *arguments, "-o", output)
         environment = self._environment()
         result = subprocess.run(
             command, cwd=self.work, env=environment, capture_output=True, text=True, errors="replace", check=False

@@ -5,6 +5,8 @@ from mnv3c.graph.tensor import TensorType
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
+MAX_PADDING = 2**16  # per side: bounds the padded copy that an executor may make
+
 
 class ShapeError(ValueError):
     """The inputs do not fit the op. The graph adds the node's name."""
@@ -31,12 +33,16 @@ def _positive(name: str, values: tuple[int, ...]) -> None:
     require(all(v > 0 for v in values), f"{name} must be positive, not {values}")
 
 
+def _bounded(padding: Padding) -> None:
+    require(all(0 <= p <= MAX_PADDING for p in padding), f"padding must be 0 to {MAX_PADDING}, not {padding}")
+
+
 def window_extent(size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
     """Output (height, width) of a sliding window: floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1."""
     _positive("kernel", kernel)
     _positive("stride", stride)
     _positive("dilation", dilation)
-    require(all(p >= 0 for p in padding), f"padding must not be negative, not {padding}")
+    _bounded(padding)
     pads = (padding[0] + padding[2], padding[1] + padding[3])
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     for extent, pad, window in zip(size, pads, reach, strict=True):
@@ -58,6 +64,7 @@ def transposed_extent(size: Pair, kernel: Pair, stride: Pair, padding: Padding) 
     """Output (height, width) of a transposed convolution: (size - 1) * stride - pads + kernel."""
     _positive("kernel", kernel)
     _positive("stride", stride)
+    _bounded(padding)
     height = (size[0] - 1) * stride[0] - padding[0] - padding[2] + kernel[0]
     width = (size[1] - 1) * stride[1] - padding[1] - padding[3] + kernel[1]
     require(height > 0 and width > 0, f"output would be {height}x{width}")

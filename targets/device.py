@@ -90,7 +90,7 @@ class VectorUnit(_Frozen):
     """
 
     bits: Annotated[PowerOfTwo, Field(ge=32, le=2048)]
-    registers: Annotated[int, Field(gt=0, le=256)]
+    registers: Annotated[int, Field(ge=4, le=256)]
     fma_pipes: Annotated[int, Field(gt=0, le=16)]
     fma_latency_cycles: Annotated[int, Field(gt=0, le=64)]
     load_bytes_per_cycle: Annotated[int, Field(gt=0, le=1024)]

@@ -151,6 +151,7 @@ void mnv3c_pool_expect_jobs(int expected)
 
 int mnv3c_pool_resize(int threads)
 {
+    crowded = usable_cpus() > 0 && threads > usable_cpus();
     if (threads == thread_count)
         return 0;
     if (thread_count > 1)
@@ -159,7 +160,6 @@ int mnv3c_pool_resize(int threads)
     if (threads < 1 || threads > MNV3C_POOL_MAX_THREADS)
         return -1;
 
-    crowded = usable_cpus() > 0 && threads > usable_cpus();
     first_generation = atomic_load(&generation.value);
     for (int i = 1; i < threads; ++i) {
         if (pthread_create(&workers[i], NULL, work, (void*)(intptr_t)i) != 0) {

@@ -6,8 +6,8 @@ from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode
 from mnv3c.graph.importers.onnx_scope import NO_PADDING, Handler, Scope, Tensor, Value
 from mnv3c.graph.ir import Array
 from mnv3c.graph.ops import BatchNorm, Conv2d, ConvTranspose2d, Dense, Identity, Padding, Pair
+from mnv3c.graph.shapes import MAX_PADDING
 
-MAX_PADDING = 2**16  # per side: bounds the padded copy that an executor may make
 AUTO_PAD = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 

@@ -117,10 +117,6 @@ class KernelBuilder:
         """float32 to int32, towards zero."""
         return self._tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", value)
 
-    def to_float(self, value: Expr) -> Expr:
-        """int32 to float32."""
-        return self._tirx.Cast("float32", value)
-
     def splat_int(self, value: int, lanes: int) -> Expr:
         """An int32 constant in every lane."""
         scalar = self._tirx.const(value, "int32")

@@ -15,7 +15,15 @@ from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
-from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, row_tiles
+from mnv3c.targets.cpu.window import (
+    MAX_PRINTED_TAPS,
+    Axis,
+    ColumnTile,
+    convolution_axis,
+    for_column_tiles,
+    for_rows_inside,
+    row_tiles,
+)
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
 
@@ -133,6 +141,8 @@ class DepthwiseFamily:
     def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Depthwise, ...] | None:
         """Tiles that fit the registers; None for any other layer."""
         op, x = work.op, work.inputs[0]
+        if isinstance(op, Conv2d) and op.kernel[1] > MAX_PRINTED_TAPS:
+            return None
         if not (isinstance(op, Conv2d) and op.depthwise(x.channels)):
             return None
         if any(storage != "target" for storage in work.storage):

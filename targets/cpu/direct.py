@@ -24,6 +24,7 @@ from mnv3c.targets.cpu.kernel import CpuKernel, Operands, Put, convolution_buffe
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.packing import pack_bias, pack_columns
 from mnv3c.targets.cpu.window import (
+    MAX_PRINTED_TAPS,
     Axis,
     ColumnTile,
     convolution_axis,
@@ -212,7 +213,11 @@ class DirectFamily:
     def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Direct, ...] | None:
         """Tiles that fit the registers; None for grouped convolutions and other layers."""
         phases = _phases(work)
-        if phases is None or any(storage != "target" for storage in work.storage[1:]):
+        if (
+            phases is None
+            or max(phase.horizontal.taps for phase in phases) > MAX_PRINTED_TAPS
+            or any(storage != "target" for storage in work.storage[1:])
+        ):
             return None
         op, x, out = work.op, work.inputs[0], work.output
         assert isinstance(op, Conv2d | ConvTranspose2d)

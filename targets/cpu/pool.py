@@ -10,7 +10,15 @@ from mnv3c.graph.ops import GlobalAveragePool, Pool2d
 from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
 from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors, share_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
-from mnv3c.targets.cpu.window import Axis, ColumnTile, convolution_axis, for_column_tiles, for_rows_inside, tile_width
+from mnv3c.targets.cpu.window import (
+    MAX_PRINTED_TAPS,
+    Axis,
+    ColumnTile,
+    convolution_axis,
+    for_column_tiles,
+    for_rows_inside,
+    tile_width,
+)
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
 
@@ -152,7 +160,7 @@ class PoolFamily:
             return None
         if isinstance(op, GlobalAveragePool):
             return (GlobalPool(x.spatial[0] * x.spatial[1], x.channels, lanes),)
-        if not isinstance(op, Pool2d):
+        if not isinstance(op, Pool2d) or op.kernel[1] > MAX_PRINTED_TAPS:
             return None
         (height, width), (out_height, out_width) = x.spatial, work.output.spatial
         vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv3c.graph.ops import Concat, Resize
 from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
@@ -108,25 +109,37 @@ class ResizeRows(CpuKernel):
 
 
 def resize_table(op: Resize, size: int, out_size: int) -> Array:
-    """[first, second, fraction] of every output position along one axis, flat; ONNX's Resize operator, version 13."""
-    out = np.arange(out_size, dtype=np.float64)
-    scale = size / out_size
-    match op.coordinates:
-        case "half_pixel":
-            position = (out + 0.5) * scale - 0.5
-        case "pytorch_half_pixel":
-            position = (out + 0.5) * scale - 0.5 if out_size > 1 else np.zeros(1)
-        case "asymmetric":
-            position = out * scale
-        case "align_corners":
-            position = out * (size - 1) / (out_size - 1) if out_size > 1 else np.zeros(1)
+    """[first, second, fraction] of every output position along one axis, flat; ONNX's Resize operator, version 13.
+
+    Positions are exact fractions: in floating point a nearest position can fall on the wrong side of a half.
+    """
+    numerator, denominator = _positions(op, size, out_size)
     if op.mode == "nearest":
-        # round_prefer_floor for the centred rules, floor for `asymmetric` (see graph.ops.Resize).
-        position = np.floor(position) if op.coordinates == "asymmetric" else np.ceil(position - 0.5)
-    position = np.clip(position, 0, size - 1)
+        # Floor for `asymmetric`, round_prefer_floor for the others (see graph.ops.Resize).
+        asymmetric = op.coordinates == "asymmetric"
+        nearest = numerator // denominator if asymmetric else -((denominator - 2 * numerator) // (2 * denominator))
+        position = np.clip(nearest, 0, size - 1).astype(np.float64)
+    else:
+        position = np.clip(numerator / denominator, 0, size - 1)
     first = np.floor(position)
     second = np.minimum(first + 1, size - 1)
     return np.stack([first, second, position - first], axis=1).astype(np.float32).ravel()
+
+
+def _positions(op: Resize, size: int, out_size: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Source positions as numerators over one denominator."""
+    out = np.arange(out_size, dtype=np.int64)
+    match op.coordinates:
+        case "asymmetric":
+            return out * size, out_size
+        case "align_corners" if out_size > 1:
+            return out * (size - 1), out_size - 1
+        case "half_pixel":
+            return (2 * out + 1) * size - out_size, 2 * out_size
+        case "pytorch_half_pixel" if out_size > 1:
+            return (2 * out + 1) * size - out_size, 2 * out_size
+        case _:
+            return out * 0, 1
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from mnv3c.targets.cpu.builder import Expr, KernelBuilder
 
+# Taps along the width are printed one by one; a wider window would take minutes to compile.
+MAX_PRINTED_TAPS = 64
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -29,7 +29,7 @@ int net_init(int threads);
 int net_set_threads(int threads);
 
 /* Runs the network. Buffers of any alignment will do; those aligned to 64 bytes are used in place, others are copied.
- * They must not overlap. Returns 0, or -1 with a text in net_last_error(). */
+ * They must not overlap, and the input must be finite: what a NaN turns into is not defined. Returns 0, or -1 with a text in net_last_error(). */
 int net_run(const float* input, float* output);
 
 /* The same, and stores the nanoseconds that each of net_layer_count() layers took. */
@@ -38,7 +38,7 @@ int net_run_profiled(const float* input, float* output, uint64_t* layer_ns);
 /* Describes the last call that failed; "" as long as none has. Valid until the next failure. */
 const char* net_last_error(void);
 
-/* Ends the threads. The library can be used again afterwards. */
+/* Ends the threads; call it before dlclose. The library can be used again afterwards. */
 void net_shutdown(void);
 
 /* The _shape functions point *shape to the extents and return the rank; -1 or NULL where `index` is out of range. */

@@ -113,7 +113,11 @@ BROKEN: list[tuple[str, Edit, str]] = [
     ("assumption without why", lambda d: d["cores"].update(source="assumption"), "cores.source: must begin with"),
     ("extra beside value", lambda d: d["cores"].update(unit="x"), "cores: must be written {value"),
     ("zero", number("vector", "fma_pipes", 0), "vector.fma_pipes: should be greater than 0, not '0'"),
-    ("negative", number("vector", "registers", -32), "vector.registers: should be greater than 0, not '-32'"),
+    (
+        "negative",
+        number("vector", "registers", -32),
+        "vector.registers: should be greater than or equal to 4, not '-32'",
+    ),
     ("zero bytes", number("cache", "l1d_bytes", "0 KiB"), "cache.l1d_bytes: should be greater than 0"),
     ("text for a count", number("vector", "bits", "wide"), "vector.bits: should be a valid integer, not 'wide'"),
     ("fraction", number("vector", "bits", 128.5), "vector.bits: should be a valid integer, not '128.5'"),

@@ -27,7 +27,7 @@ def run(
         Path | None, typer.Option(help="Write the output (several: NAME-0.npy, ...) to this .npy file.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the network.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
     runs: Annotated[int, typer.Option(min=0, help="Also time so many runs (on the host only).")] = 0,
     mean: Annotated[str | None, typer.Option(help="Mean per RGB channel of images in 0..1, as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Standard deviation per RGB channel.")] = None,
