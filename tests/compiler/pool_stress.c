@@ -48,12 +48,14 @@ int main(void)
         for (int i = 0; i < LAUNCHES; ++i) {
             if (i % 100 == 0)
                 nanosleep(&(struct timespec){0, 2000000}, NULL);
+            mnv3c_pool_expect_jobs(i / 50 % 2); /* awake and drowsy workers, and changes between the two */
             if (launch(sizes[s], i % SLOTS, i % 7 == 0 ? i % 3 : SLOTS) != 0) {
                 printf("launch %d with %d threads went wrong\n", i, sizes[s]);
                 return 1;
             }
         }
     }
+    mnv3c_pool_expect_jobs(0);
     for (int i = 0; i < 50; ++i)
         if (mnv3c_pool_resize(1 + i % 4) != 0)
             return 1;
