@@ -60,7 +60,7 @@ def link_artifact(
             built = _build(Zig(work, progress), program.name, [path.resolve() for path in objects], toolchain)
             return ArtifactFiles(*(path.replace(directory / path.name) for path in built))
     except OSError as error:
-        raise MissingError(f"cannot write {error.filename or directory}: {error.strerror or error}") from error
+        raise MissingError(f"cannot write to {error.filename or directory}: {error.strerror or error}") from error
 
 
 def _require_size(path: Path, expected_bytes: int) -> None:
