@@ -26,10 +26,9 @@ from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
 
-# LLVM's models of cortex-a57 to a78, x1 and neoverse-n1's like are A57's, with one 128-bit FMLA a cycle where the cores
-# have two: A710's stands in for them.
+# LLVM gives these cores A57's model, with one 128-bit FMLA a cycle where they have two or four: A710's stands in.
 STAND_IN = "cortex-a710"
-OWN_MODEL = ("cortex-a53", "cortex-a55", "cortex-a710")
+WITHOUT_MODEL = ("cortex-a76", "cortex-a78", "cortex-x1")
 LABEL = "ESTIMATE of llvm-mca's scheduling model (no caches, no memory): not a latency"
 
 # fmla vD.4s, vN.4s, vM.s[i]: only products of a panel with one activation have it, a depthwise layer never does.
@@ -88,7 +87,7 @@ def static_loops(
 
 def model_of(device: CpuDevice) -> str:
     """The processor whose model LLVM is asked for."""
-    return device.name if device.name in OWN_MODEL else STAND_IN
+    return STAND_IN if device.llvm.cpu in WITHOUT_MODEL else device.llvm.cpu
 
 
 def _is_product(op: object) -> bool:
@@ -98,7 +97,7 @@ def _is_product(op: object) -> bool:
 def _loops(call: KernelCall, path: Path, device: CpuDevice, triple: str, tools: LlvmTools) -> Iterator[Loop]:
     output = call.output.type
     for code in tools.inner_loops(path):
-        fma = [i for i, instruction in enumerate(code) if _is_fma(instruction)]
+        fma = [i for i, instruction in enumerate(code) if is_fma(instruction)]
         by_element = [i for i in fma if _BY_ELEMENT.match(code[i].operands)]
         if not by_element:
             continue
@@ -113,18 +112,20 @@ def _loops(call: KernelCall, path: Path, device: CpuDevice, triple: str, tools: 
             fma=len(fma),
             by_element=len(by_element),
             by_parts=sum(instruction.mnemonic in _FMA_BY_PARTS for instruction in code),
-            spills=sum(_is_spill(instruction) for instruction in code),
+            spills=sum(is_spill(instruction) for instruction in code),
             cycles=modelled.cycles,
             model_pipes=1.0 / max(modelled.reciprocal_throughputs[i] for i in fma),
             device_pipes=device.vector.fma_pipes,
         )
 
 
-def _is_fma(instruction: Instruction) -> bool:
+def is_fma(instruction: Instruction) -> bool:
+    """Whether it multiplies and adds four floats."""
     return instruction.mnemonic == "fmla" and ".4s" in instruction.operands
 
 
-def _is_spill(instruction: Instruction) -> bool:
+def is_spill(instruction: Instruction) -> bool:
+    """Whether it moves a whole vector register to or from the stack."""
     return "[sp" in instruction.operands and _Q_REGISTER.search(instruction.operands) is not None
 
 
