@@ -14,7 +14,7 @@ from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Re
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
-from mnv3c.targets.cpu.packing import pack_bias, pack_columns
+from mnv3c.targets.cpu.packing import pack_layer
 from mnv3c.targets.cpu.window import (
     MAX_PRINTED_TAPS,
     Axis,
@@ -48,9 +48,8 @@ class Depthwise(CpuKernel):
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """Taps by block of channels, and the bias."""
-        taps = weights["weight"].reshape(self.vertical.taps * self.horizontal.taps, self.channels)
-        blocks = self.lanes.blocks(self.channels, self.tile_vectors)
-        return pack_columns(taps, blocks, self.lanes), pack_bias(weights.get("bias"), self.channels, self.lanes)
+        taps = self.vertical.taps * self.horizontal.taps
+        return pack_layer(weights, taps, self.channels, self.tile_vectors, self.lanes)
 
     def buffers(self) -> Sequence[Parameter]:
         """Input, [residual], weight, bias, output."""

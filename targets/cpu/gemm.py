@@ -21,7 +21,7 @@ from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, Re
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks, share_blocks, sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, Piece, Run, device_lanes
-from mnv3c.targets.cpu.packing import pack_bias, pack_columns
+from mnv3c.targets.cpu.packing import pack_layer
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork
 
@@ -53,9 +53,7 @@ class Gemm(CpuKernel):
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """Columns in blocks, and the bias."""
-        blocks = self.lanes.blocks(self.columns, self.tile_vectors)
-        weight = weights["weight"].reshape(self.depth, self.columns)
-        return pack_columns(weight, blocks, self.lanes), pack_bias(weights.get("bias"), self.columns, self.lanes)
+        return pack_layer(weights, self.depth, self.columns, self.tile_vectors, self.lanes)
 
     def buffers(self) -> Sequence[Parameter]:
         """Input, [residual], weight, bias, output."""

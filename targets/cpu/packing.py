@@ -1,6 +1,6 @@
 """Weights as the kernels read them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,3 +27,12 @@ def pack_columns(weight: Array, blocks: Sequence[Run], lanes: Lanes) -> Array:
 def pack_bias(bias: Array | None, channels: int, lanes: Lanes) -> Array:
     """The bias, or zeros where the layer has none, padded."""
     return pad_channels(np.zeros(channels, np.float32) if bias is None else bias, lanes)
+
+
+def pack_layer(
+    weights: Mapping[str, Array], depth: int, channels: int, vectors: int, lanes: Lanes
+) -> tuple[Array, Array]:
+    """Weight and bias of a layer: its weight as (depth, channels), in blocks of at most `vectors` vectors."""
+    weight = weights["weight"].reshape(depth, channels)
+    blocks = lanes.blocks(channels, vectors)
+    return pack_columns(weight, blocks, lanes), pack_bias(weights.get("bias"), channels, lanes)

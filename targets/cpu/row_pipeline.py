@@ -23,7 +23,7 @@ from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.gemm import Product
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, Put, for_blocks, for_vectors, part
 from mnv3c.targets.cpu.lanes import Lanes, Piece
-from mnv3c.targets.cpu.packing import pack_bias, pack_columns
+from mnv3c.targets.cpu.packing import pack_layer
 from mnv3c.targets.cpu.window import Axis, ColumnTile, for_column_tiles
 from mnv3c.targets.target import Array
 
@@ -42,9 +42,7 @@ class PointwiseStage:
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """Columns in blocks, and the bias."""
-        blocks = self.lanes.blocks(self.columns, self.tile_vectors)
-        weight = weights["weight"].reshape(self.depth, self.columns)
-        return pack_columns(weight, blocks, self.lanes), pack_bias(weights.get("bias"), self.columns, self.lanes)
+        return pack_layer(weights, self.depth, self.columns, self.tile_vectors, self.lanes)
 
     def buffers(self, name: str) -> tuple[Parameter, ...]:
         """Weight and bias."""
@@ -102,12 +100,8 @@ class RowPipeline(CpuKernel):
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
         """The parts' weights in order; `weights` has them under PART.ROLE."""
-        taps = weights["1.weight"].reshape(self.vertical.taps * self.horizontal.taps, self.channels)
-        blocks = self.lanes.blocks(self.channels, 1)
-        depthwise = (
-            pack_columns(taps, blocks, self.lanes),
-            pack_bias(weights.get("1.bias"), self.channels, self.lanes),
-        )
+        taps = self.vertical.taps * self.horizontal.taps
+        depthwise = pack_layer(part(weights, 1), taps, self.channels, 1, self.lanes)
         last = () if self.project is None else self.project.pack(part(weights, 2))
         return (*self.head.pack(part(weights, 0)), *depthwise, *last)
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.pipeline import Artifact, Listener
-    from mnv3c.targets.device import CpuDevice
+    from mnv3c.targets.target import OperatingSystem
 
 _STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
 _TABLE_WIDTH = 150
@@ -26,13 +27,8 @@ def compile_command(
     model: ModelArgument = "large",
     *,
     options: ModelOptions,
-    target: Annotated[
-        str | None, typer.Option(metavar="NAME", help="arm64, x86_64, ... (see mnv3c targets); by default this host's.")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A device of the target, or a .yaml; default: the target's own."),
-    ] = None,
+    target: TargetOption = None,
+    device: DeviceOption = None,
     operating_system: Annotated[
         str, typer.Option("--os", metavar="linux|android", help="Where it will run.")
     ] = "linux",
@@ -105,20 +101,12 @@ def compile_json(artifact: "Artifact") -> dict[str, Any]:
     }
 
 
-def chosen_device(target: str | None, device: str | None) -> "CpuDevice":
-    """The device that `--target` and `--device` name; without them this host's. Raises UserError, MissingError."""
-    from mnv3c.targets.registry import default_device, find_device, host_target
-
-    if device is not None:
-        return find_device(device, target)
-    target = target or host_target()
-    return find_device(default_device(target), target)
-
-
-def _operating_system(name: str) -> Any:
-    if name not in ("linux", "android"):
-        raise UserError(f"--os: '{name}' is not one of linux, android")
-    return name
+def _operating_system(name: str) -> "OperatingSystem":
+    match name:
+        case "linux" | "android":
+            return name
+        case _:
+            raise UserError(f"--os: '{name}' is not one of linux, android")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnv3c.cli.compile import chosen_device
+from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.graph.errors import UserError
 
@@ -24,13 +24,8 @@ def tune(
     model: ModelArgument = "large",
     *,
     options: ModelOptions,
-    target: Annotated[
-        str | None, typer.Option(metavar="NAME", help="x86_64, arm64, ...; by default this host's.")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A device of the target, or a .yaml; default: the target's own."),
-    ] = None,
+    target: TargetOption = None,
+    device: DeviceOption = None,
     budget: Annotated[float, typer.Option(metavar="SECONDS", min=0.0, help="How long to search.")] = 120.0,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
     records: Annotated[

@@ -1,0 +1,27 @@
+"""The options `--target` and `--device`, shared by the commands that work for a device."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mnv3c.targets.device import CpuDevice
+
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME", help="arm64, x86_64, ... (see mnv3c targets); by default this host's."),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="A device of the target, or a .yaml; default: the target's own."),
+]
+
+
+def chosen_device(target: str | None, device: str | None) -> "CpuDevice":
+    """The device that `--target` and `--device` name; without them this host's. Raises UserError, MissingError."""
+    from mnv3c.targets.registry import default_device, find_device, host_target
+
+    if device is not None:
+        return find_device(device, target)
+    target = target or host_target()
+    return find_device(default_device(target), target)
