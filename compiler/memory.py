@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ALIGNMENT_BYTES = 64
+from mnv3c.compiler.layout import align
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,18 @@ def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
 def _place(buffers: Sequence[Lifetime], bound: int) -> MemoryPlan:
     placed: list[tuple[int, Lifetime]] = []
     for buffer in buffers:
-        taken = sorted((offset, _aligned(other.bytes)) for offset, other in placed if buffer.overlaps(other))
-        placed.append((_lowest_gap(taken, _aligned(buffer.bytes)), buffer))
-    peak = max((offset + _aligned(buffer.bytes) for offset, buffer in placed), default=0)
+        taken = sorted((offset, align(other.bytes)) for offset, other in placed if buffer.overlaps(other))
+        placed.append((_lowest_gap(taken, align(buffer.bytes)), buffer))
+    peak = max((offset + align(buffer.bytes) for offset, buffer in placed), default=0)
     return MemoryPlan({buffer.name: offset for offset, buffer in placed}, peak, bound)
 
 
 def _pressure(lifetimes: Sequence[Lifetime], buffer: Lifetime) -> int:
     """Bytes alive during the fullest call of a buffer's lifetime."""
     return max(
-        sum(_aligned(b.bytes) for b in lifetimes if b.first <= call <= b.last)
+        sum(align(b.bytes) for b in lifetimes if b.first <= call <= b.last)
         for call in range(buffer.first, buffer.last + 1)
     )
-
-
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
 def _lowest_gap(taken: Sequence[tuple[int, int]], size_bytes: int) -> int:
@@ -79,4 +75,4 @@ def _lowest_gap(taken: Sequence[tuple[int, int]], size_bytes: int) -> int:
 
 def _lower_bound(lifetimes: Sequence[Lifetime]) -> int:
     calls = {buffer.first for buffer in lifetimes}
-    return max((sum(_aligned(b.bytes) for b in lifetimes if b.first <= call <= b.last) for call in calls), default=0)
+    return max((sum(align(b.bytes) for b in lifetimes if b.first <= call <= b.last) for call in calls), default=0)

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mnv3c.compiler.layout import align
 from mnv3c.compiler.program import Argument, Region
-
-_ALIGNMENT_BYTES = 64
 
 
 @dataclass
@@ -26,7 +25,7 @@ class WeightsBlob:
         digest = hashlib.sha256(data).digest()
         if digest not in self._places:
             self._places[digest] = self._bytes
-            padded = data + bytes(-len(data) % _ALIGNMENT_BYTES)
+            padded = data + bytes(align(len(data)) - len(data))
             self._parts.append(padded)
             self._bytes += len(padded)
         return Argument(Region.WEIGHTS, self._places[digest], values.size)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mnv3c.compiler.layout import ALIGNMENT_BYTES
+
 Array = npt.NDArray[np.float32]
-_ALIGNMENT_BYTES = 64
 _GUARD_BYTES = 4096
 _GUARD = 0xA5
 
@@ -24,13 +25,13 @@ class GuardedBuffer:
     @staticmethod
     def of(elements: int, fill: float = np.nan) -> "GuardedBuffer":
         """A buffer of so many floats, all `fill`."""
-        memory = mmap.mmap(-1, elements * 4 + 2 * _GUARD_BYTES + _ALIGNMENT_BYTES)
+        memory = mmap.mmap(-1, elements * 4 + 2 * _GUARD_BYTES + ALIGNMENT_BYTES)
         # NumPy asks for huge pages, which the weights and the arena of a compiled network do not lie in.
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             memory.madvise(mmap.MADV_NOHUGEPAGE)
         whole = np.frombuffer(memory, np.uint8)
         whole[:] = _GUARD
-        start = _GUARD_BYTES + (-(whole.ctypes.data + _GUARD_BYTES)) % _ALIGNMENT_BYTES
+        start = _GUARD_BYTES + (-(whole.ctypes.data + _GUARD_BYTES)) % ALIGNMENT_BYTES
         values = whole[start : start + elements * 4].view(np.float32)
         values[:] = fill
         return GuardedBuffer(whole, values)

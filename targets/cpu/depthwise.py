@@ -19,7 +19,7 @@ from mnv3c.targets.cpu.window import (
     MAX_PRINTED_TAPS,
     Axis,
     ColumnTile,
-    convolution_axis,
+    convolution_axes,
     for_column_tiles,
     for_rows_inside,
     row_tiles,
@@ -146,9 +146,7 @@ class DepthwiseFamily:
             return None
         if any(storage != "target" for storage in work.storage):
             return None
-        (height, width), (out_height, out_width) = x.spatial, work.output.spatial
-        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
-        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
+        vertical, horizontal = convolution_axes(x, work.output, op)
         lanes = device_lanes(device)
         return tuple(
             Depthwise(
@@ -161,6 +159,6 @@ class DepthwiseFamily:
                 vectors,
             )
             for vectors in (1, 2)
-            for columns in row_tiles(out_width, device.vector.registers // vectors)
+            for columns in row_tiles(horizontal.count, device.vector.registers // vectors)
             if vectors == 1 or lanes.covered(x.channels) >= vectors * lanes.widest
         )

@@ -27,7 +27,7 @@ from mnv3c.targets.cpu.window import (
     MAX_PRINTED_TAPS,
     Axis,
     ColumnTile,
-    convolution_axis,
+    convolution_axes,
     for_column_tiles,
     for_rows_inside,
     tile_width,
@@ -252,9 +252,7 @@ class DirectFamily:
 def _phases(work: LayerWork) -> tuple[Phase, ...] | None:
     op, (height, width), (out_height, out_width) = work.op, work.inputs[0].spatial, work.output.spatial
     if isinstance(op, Conv2d) and op.groups == 1:
-        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0])
-        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1])
-        return (Phase(vertical, horizontal),)
+        return (Phase(*convolution_axes(work.inputs[0], work.output, op)),)
     if isinstance(op, ConvTranspose2d):
         verticals = transposed_axes(height, out_height, op.kernel[0], op.stride[0], op.padding[0])
         horizontals = transposed_axes(width, out_width, op.kernel[1], op.stride[1], op.padding[1])

@@ -10,7 +10,7 @@ from mnv3c.targets.cpu.gemm import register_tiles
 from mnv3c.targets.cpu.kernel import sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.cpu.row_pipeline import PointwiseStage, RowPipeline
-from mnv3c.targets.cpu.window import Axis, convolution_axis, row_tiles
+from mnv3c.targets.cpu.window import convolution_axes, row_tiles
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import GroupWork, LayerWork
 
@@ -65,7 +65,7 @@ def _residual_fits(work: GroupWork) -> bool:
 def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[RowPipeline]:
     window = work.parts[1]
     assert isinstance(window.op, Conv2d)
-    vertical, horizontal = _axes(window)
+    vertical, horizontal = convolution_axes(window.inputs[0], window.output, window.op)
     project = _pointwise(work.parts[2], lanes, device) if len(work.parts) == 3 else None
     head = _head(work.parts[0], lanes, device)
     if head is None:
@@ -81,15 +81,6 @@ def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[Row
         lanes=lanes,
         tile_columns=row_tiles(horizontal.count, device.vector.registers)[0],
         chunks=max(1, min(sharing_cores(device), vertical.count // 4)),
-    )
-
-
-def _axes(window: LayerWork) -> tuple[Axis, Axis]:
-    op, (height, width), (out_height, out_width) = window.op, window.inputs[0].spatial, window.output.spatial
-    assert isinstance(op, Conv2d)
-    return (
-        convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0], op.dilation[0]),
-        convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1], op.dilation[1]),
     )
 
 

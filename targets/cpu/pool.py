@@ -14,7 +14,7 @@ from mnv3c.targets.cpu.window import (
     MAX_PRINTED_TAPS,
     Axis,
     ColumnTile,
-    convolution_axis,
+    convolution_axes,
     for_column_tiles,
     for_rows_inside,
     tile_width,
@@ -162,9 +162,7 @@ class PoolFamily:
             return (GlobalPool(x.spatial[0] * x.spatial[1], x.channels, lanes),)
         if not isinstance(op, Pool2d) or op.kernel[1] > MAX_PRINTED_TAPS:
             return None
-        (height, width), (out_height, out_width) = x.spatial, work.output.spatial
-        vertical = convolution_axis(height, out_height, op.kernel[0], op.stride[0], op.padding[0])
-        horizontal = convolution_axis(width, out_width, op.kernel[1], op.stride[1], op.padding[1])
+        vertical, horizontal = convolution_axes(x, work.output, op)
         # A wide window is printed tap by tap, so its tile is one output wide to keep the kernel small.
-        columns = tile_width(out_width, device.vector.registers // 4 if op.kernel[1] <= 7 else 1)
+        columns = tile_width(horizontal.count, device.vector.registers // 4 if op.kernel[1] <= 7 else 1)
         return (WindowPool(op, vertical, horizontal, x.channels, lanes, columns),)

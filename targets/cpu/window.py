@@ -8,6 +8,8 @@ height a tap's row is tested once per tile, outside the inner work.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mnv3c.graph.ops import Conv2d, Pool2d
+from mnv3c.graph.tensor import TensorType
 from mnv3c.targets.cpu.builder import Expr, KernelBuilder
 
 # Taps along the width are printed one by one; a wider window would take minutes to compile.
@@ -59,6 +61,16 @@ class Axis:
 def convolution_axis(size: int, count: int, taps: int, stride: int, padding: int, dilation: int = 1) -> Axis:
     """The axis of a convolution or a pool."""
     return Axis(size, count, stride, -padding, taps, dilation)
+
+
+def convolution_axes(x: TensorType, out: TensorType, op: Conv2d | Pool2d) -> tuple[Axis, Axis]:
+    """The vertical and the horizontal axis of a convolution or a pool from `x` to `out`."""
+    dilation = op.dilation if isinstance(op, Conv2d) else (1, 1)
+    vertical, horizontal = (
+        convolution_axis(*extents)
+        for extents in zip(x.spatial, out.spatial, op.kernel, op.stride, op.padding[:2], dilation, strict=True)
+    )
+    return vertical, horizontal
 
 
 def transposed_axes(size: int, count: int, taps: int, stride: int, padding: int) -> tuple[Axis, ...]:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from mnv3c.compiler.assemble import assemble
 from mnv3c.compiler.build import KernelJob
+from mnv3c.compiler.layout import ALIGNMENT_BYTES
 from mnv3c.compiler.lower import LoweredNetwork, lower
-from mnv3c.compiler.memory import ALIGNMENT_BYTES, Lifetime, MemoryPlan, plan_memory
+from mnv3c.compiler.memory import Lifetime, MemoryPlan, plan_memory
 from mnv3c.compiler.program import Argument, Program, Region
 from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
 from mnv3c.graph.networks.tables import Variant
