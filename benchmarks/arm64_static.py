@@ -2,13 +2,16 @@
 
 For each layer or fused group: every innermost loop over the depth, its FMAs and modelled cycles per iteration, and the
 share of the FMA slots that it uses. A loop of one row (matrix times vector) is bound by reading weights, not by FMAs.
+Where QEMU takes plugins, each loop also has how often one call of the kernel runs it, and each layer the share of the
+slots in all of its loops.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +19,11 @@ from mnv3c.compiler.build import KernelJob, build_kernels
 from mnv3c.compiler.cache import FileCache
 from mnv3c.compiler.lower import KernelCall, lower
 from mnv3c.compiler.machine_code import Instruction, LlvmTools
+from mnv3c.compiler.transport.emulator import find_emulator
+from mnv3c.compiler.tune.emulated import Counter
+from mnv3c.compiler.tune.estimate import LABEL, pieces_of
+from mnv3c.compiler.tune.space import Space
+from mnv3c.compiler.tune.static_measure import Offer, buffer_bytes
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
@@ -25,11 +33,6 @@ from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
-
-# LLVM gives these cores A57's model, with one 128-bit FMLA a cycle where they have two or four: A710's stands in.
-STAND_IN = "cortex-a710"
-WITHOUT_MODEL = ("cortex-a76", "cortex-a78", "cortex-x1")
-LABEL = "ESTIMATE of llvm-mca's scheduling model (no caches, no memory): not a latency"
 
 # fmla vD.4s, vN.4s, vM.s[i]: only products of a panel with one activation have it, a depthwise layer never does.
 _BY_ELEMENT = re.compile(r"v\d+\.4s, v\d+\.4s, v\d+\.s\[\d\]")
@@ -43,6 +46,7 @@ class Loop:
 
     `model_pipes` is what LLVM's model has for FMLA, `device_pipes` what the device's file says. A slot is one FMLA that
     one pipe could have begun in one cycle. `spills` are loads and stores of vector registers on the stack.
+    `iterations` counts those of one call of the kernel; None where they were not counted.
     """
 
     layer: str
@@ -58,6 +62,7 @@ class Loop:
     cycles: float
     model_pipes: float
     device_pipes: int
+    iterations: int | None
 
     @property
     def slot_use(self) -> float:
@@ -68,6 +73,10 @@ class Loop:
     def device_slot_use(self) -> float:
         """Share of the FMA slots that the device's file gives; above 1 where the model is too fast."""
         return self.fma / self.device_pipes / self.cycles
+
+
+# How often each loop runs, by the address of its first instruction.
+Iterations = Mapping[int, int]
 
 
 def static_loops(
@@ -82,32 +91,70 @@ def static_loops(
             calls.setdefault(KernelJob.of(call.candidate, target.llvm_target(device)), call)
     objects = build_kernels(tuple(calls), cache)
     triple = str(target.llvm_target(device)["mtriple"])
-    return tuple((call, tuple(_loops(call, objects[job], device, triple, tools))) for job, call in calls.items())
+    counted = iterations_of(graph, device, objects, tools)
+    return tuple(
+        (call, tuple(_loops(call, objects[job], device, triple, tools, counted.get(job))))
+        for job, call in calls.items()
+    )
 
 
-def model_of(device: CpuDevice) -> str:
-    """The processor whose model LLVM is asked for."""
-    return STAND_IN if device.llvm.cpu in WITHOUT_MODEL else device.llvm.cpu
+def iterations_of(
+    graph: Graph, device: CpuDevice, objects: Mapping[KernelJob, Path], tools: LlvmTools
+) -> dict[KernelJob, Iterations]:
+    """What one call of each kernel runs, counted under emulation; empty, with a line on stderr, where that fails."""
+    target = load_target(device.target)
+    found: dict[KernelJob, Iterations] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            counter = Counter(
+                find_emulator(target.architecture), target.toolchain(device, "linux").static_triple, Path(folder)
+            )
+        except MissingError as error:
+            print(f"iterations are not counted: {error}", file=sys.stderr)
+            return found
+        program = counter.link(dict(objects))
+        offers = {task.candidates[0]: Offer(task, task.candidates[0]) for task in Space(graph, target, device).tasks}
+        for job, path in objects.items():
+            executed = program.run(job, buffer_bytes(offers[job.candidate], target, device))
+            pieces = pieces_of(tools.function(path, f"__tvm_ffi_{job.symbol}"), executed)
+            found[job] = {piece.code[0].address: piece.executions for piece in pieces}
+    return found
+
+
+def layer_slot_use(loops: Sequence[Loop]) -> float | None:
+    """Share of the device's FMA slots in all loops of a kernel, as often as they run; None where that is not known.
+
+    No loop counts as faster than the device's pipes.
+    """
+    slots = fma = 0.0
+    for loop in loops:
+        if loop.iterations is None:
+            return None
+        fma += loop.iterations * loop.fma
+        slots += loop.iterations * max(loop.cycles * loop.device_pipes, loop.fma)
+    return fma / slots if slots else None
 
 
 def _is_product(op: object) -> bool:
     return isinstance(op, Dense) or (isinstance(op, Conv2d) and op.pointwise)
 
 
-def _loops(call: KernelCall, path: Path, device: CpuDevice, triple: str, tools: LlvmTools) -> Iterator[Loop]:
+def _loops(
+    call: KernelCall, path: Path, device: CpuDevice, triple: str, tools: LlvmTools, counted: Iterations | None
+) -> Iterator[Loop]:
     output = call.output.type
     for code in tools.inner_loops(path):
-        fma = [i for i, instruction in enumerate(code) if is_fma(instruction)]
+        fma = [i for i, instruction in enumerate(code) if instruction.is_fma]
         by_element = [i for i in fma if _BY_ELEMENT.match(code[i].operands)]
         if not by_element:
             continue
-        modelled = tools.modelled(code, triple, model_of(device))
+        modelled = tools.modelled(code, triple, device.llvm.scheduling_model)
         yield Loop(
             layer=call.layer,
             shape=call.shape,
             tile=" ".join(f"{key}={value}" for key, value in call.candidate.parameters.items()),
             one_row=output.elements == output.channels,
-            model=model_of(device),
+            model=device.llvm.scheduling_model,
             instructions=len(code),
             fma=len(fma),
             by_element=len(by_element),
@@ -116,12 +163,8 @@ def _loops(call: KernelCall, path: Path, device: CpuDevice, triple: str, tools: 
             cycles=modelled.cycles,
             model_pipes=1.0 / max(modelled.reciprocal_throughputs[i] for i in fma),
             device_pipes=device.vector.fma_pipes,
+            iterations=None if counted is None else counted.get(code[0].address, 0),
         )
-
-
-def is_fma(instruction: Instruction) -> bool:
-    """Whether it multiplies and adds four floats."""
-    return instruction.mnemonic == "fmla" and ".4s" in instruction.operands
 
 
 def is_spill(instruction: Instruction) -> bool:
@@ -131,25 +174,44 @@ def is_spill(instruction: Instruction) -> bool:
 
 def table(loops: Sequence[Loop], device: CpuDevice) -> str:
     """Markdown, one row per loop."""
-    head = "layer | shape | tile | FMA | by element | spills | cycles | slots, model | slots, device"
+    head = "layer | shape | tile | FMA | by element | spills | iterations | cycles | slots, model | slots, device"
     lines = [
-        f"{LABEL}; code for {device.name}, model {model_of(device)}, {loops[0].model_pipes:g} FMLA a cycle in the"
-        f" model, {device.vector.fma_pipes} in the device's file",
+        f"{LABEL}; code for {device.name}, model {device.llvm.scheduling_model}, {loops[0].model_pipes:g} FMLA a cycle"
+        f" in the model, {device.vector.fma_pipes} in the device's file",
         "",
         f"| {head} |",
-        "|---|---|---|" + "---:|" * 6,
+        "|---|---|---|" + "---:|" * 7,
     ]
     for loop in loops:
-        numbers = f"{loop.fma} | {loop.by_element} | {loop.spills} | {loop.cycles:.2f}"
+        iterations = "" if loop.iterations is None else loop.iterations
+        numbers = f"{loop.fma} | {loop.by_element} | {loop.spills} | {iterations} | {loop.cycles:.2f}"
         shares = f"{100 * loop.slot_use:.0f} % | {100 * loop.device_slot_use:.0f} %"
         lines.append(f"| {loop.layer} | {loop.shape} | {loop.tile} | {numbers} | {shares} |")
     return "\n".join(lines)
 
 
-def document(loops: Sequence[Loop], device: CpuDevice) -> dict[str, object]:
-    """All rows as JSON."""
+def layer_table(found: Sequence[tuple[KernelCall, Sequence[Loop]]]) -> str:
+    """Markdown, one row per layer of more than one row."""
+    lines = ["| layer | loops | slots of the device, all loops as often as they run |", "|---|---:|---:|"]
+    for call, loops in found:
+        use = layer_slot_use(loops)
+        if use is not None and not loops[0].one_row:
+            lines.append(f"| {call.layer} | {len(loops)} | {100 * use:.0f} % |")
+    return "\n".join(lines)
+
+
+def document(found: Sequence[tuple[KernelCall, Sequence[Loop]]], device: CpuDevice) -> dict[str, object]:
+    """All rows as JSON, and the layers' shares of the slots."""
+    loops = [loop for _, of_call in found for loop in of_call]
     rows = [{**asdict(loop), "slot_use": loop.slot_use, "device_slot_use": loop.device_slot_use} for loop in loops]
-    return {"label": LABEL, "device": device.name, "model": model_of(device), "rows": rows}
+    layers = {call.layer: layer_slot_use(loops) for call, loops in found}
+    return {
+        "label": LABEL,
+        "device": device.name,
+        "model": device.llvm.scheduling_model,
+        "rows": rows,
+        "layers": layers,
+    }
 
 
 def main() -> None:
@@ -167,8 +229,10 @@ def main() -> None:
         sys.exit(_refusal(error, 3))
     loops = [loop for _, of_call in found for loop in of_call]
     print(table(loops, device))
+    print()
+    print(layer_table(found))
     if options.json:
-        options.json.write_text(json.dumps(document(loops, device), indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(document(found, device), indent=2) + "\n", encoding="utf-8")
 
 
 def _refusal(error: Exception, code: int) -> int:

@@ -42,6 +42,7 @@ def assemble(
         calls=calls,
         arena_bytes=memory.peak_bytes,
         weights_bytes=weights.size_bytes,
+        tiles=any(call.candidate.tiles for call in network.calls),
     )
     return program, weights, memory
 

@@ -11,8 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mnv3c.compiler.cache import FileCache, content_key, file_fingerprint, source_fingerprint, toolchain_versions
+from mnv3c.compiler.cache import FileCache, content_key, file_fingerprint, generator_fingerprint, toolchain_versions
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.targets.target import Candidate
 
@@ -35,13 +36,11 @@ class KernelJob:
     @property
     def key(self) -> str:
         """What the object depends on: the candidate, the processor, the code that generates it, the compilers."""
-        modules = {base.__module__ for base in type(self.candidate).__mro__ if base.__module__.startswith("mnv3c.")}
-        sources = [source_fingerprint(package) for package in sorted({name.rpartition(".")[0] for name in modules})]
         return content_key(
             "kernel/1",
             repr(self.candidate),
             self.llvm_target,
-            sources,
+            generator_fingerprint(type(self.candidate)),
             file_fingerprint(__file__),
             toolchain_versions(),
         )
@@ -54,12 +53,20 @@ class KernelJob:
 
 def build_kernel(job: KernelJob, path: Path) -> None:
     """Compile one kernel into an object file."""
+    kernel = {job.symbol: job.candidate.build(job.symbol)}
+    compile_prim_funcs(kernel, json.loads(job.llvm_target)).write_to_file(str(path))
+
+
+def compile_prim_funcs(functions: Mapping[str, Any], llvm_target: Mapping[str, object]) -> Any:
+    """Kernels by symbol as one TVM module, which can be called or written to a file.
+
+    Without assertions it asks nothing of a TVM runtime. Storage rewriting would turn accumulators into memory.
+    """
     import tvm
 
-    module = tvm.IRModule({job.symbol: job.candidate.build(job.symbol)})
-    target = tvm.target.Target(json.loads(job.llvm_target))
-    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
-        tvm.tirx.build(module, target=target).write_to_file(str(path))
+    config = {"tirx.disable_assert": True, "tirx.disable_storage_rewrite": True}
+    with tvm.transform.PassContext(opt_level=3, config=config):
+        return tvm.tirx.build(tvm.IRModule(dict(functions)), target=tvm.target.Target(dict(llvm_target)))
 
 
 def build_kernels(

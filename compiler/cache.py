@@ -35,6 +35,13 @@ def source_fingerprint(package: str) -> str:
     return digest.hexdigest()
 
 
+def generator_fingerprint(kind: type) -> str:
+    """SHA-256 over the packages of our own that a class and its bases come from."""
+    modules = {base.__module__ for base in kind.__mro__ if base.__module__.startswith("mnv3c.")}
+    packages = sorted({name.rpartition(".")[0] for name in modules})
+    return content_key(*(source_fingerprint(package) for package in packages))
+
+
 @lru_cache
 def file_fingerprint(path: str) -> str:
     """SHA-256 of one source file."""

@@ -12,6 +12,7 @@ from mnv3c.compiler.layout import OutputLayout, verify
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
 
 _RUNTIME = Path(__file__).with_name("runtime")
+_HALF_WEIGHTS = "HALF_WEIGHTS"
 
 
 def emit_program(program: Program) -> str:
@@ -127,7 +128,8 @@ def _kernels(program: Program) -> Iterator[str]:
 def _argument(argument: Argument, views: Sequence[Argument]) -> str:
     if argument.region in (Region.INPUT, Region.OUTPUT):
         return f"{argument.region.upper()}({views.index(argument)})"
-    return f"{argument.region.upper()}({argument.offset_bytes}, {argument.elements})"
+    macro = _HALF_WEIGHTS if argument.dtype == "float16" else argument.region.upper()
+    return f"{macro}({argument.offset_bytes}, {argument.elements})"
 
 
 def _arguments(program: Program, layout: OutputLayout) -> Iterator[str]:
@@ -136,6 +138,8 @@ def _arguments(program: Program, layout: OutputLayout) -> Iterator[str]:
     yield "#define OUTPUT(view) MNV3C_ARGUMENT(&output_views[view].tensor)"
     yield "#define ARENA(offset, elements) MNV3C_BUFFER(arena + (offset), elements)"
     yield "#define WEIGHTS(offset, elements) MNV3C_BUFFER(mnv3c_weights + (offset), elements)"
+    if any(argument.dtype == "float16" for call in program.calls for argument in call.arguments):
+        yield f"#define {_HALF_WEIGHTS}(offset, elements) MNV3C_HALVES(mnv3c_weights + (offset), elements)"
     views = {region: _view_list(program, region) for region in Region}
     for index, call in enumerate(program.calls):
         yield ""
@@ -183,6 +187,7 @@ def _network(program: Program, layout: OutputLayout) -> Iterator[str]:
             ("output_view_count", len(_view_list(program, Region.OUTPUT))),
             ("input_copy", "input_copy"),
             ("output_copy", "output_copy"),
+            ("tiles", int(program.tiles)),
             ("layers", "layers"),
             ("layer_count", len(program.calls)),
         )

@@ -1,6 +1,6 @@
 """Which neighbouring layers become one kernel."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mnv3c.graph.ir import Graph, Node
@@ -26,10 +26,16 @@ def fuse_always(work: GroupWork, candidates: Sequence[Candidate]) -> Candidate |
     return candidates[0]
 
 
-def plan_groups(graph: Graph, target: Target, device: CpuDevice, choose: ChooseGroup = fuse_always) -> dict[str, Group]:
-    """The groups of a fused graph by the name of their last layer; no layer is in two."""
+def plan_groups(
+    graph: Graph,
+    target: Target,
+    device: CpuDevice,
+    choose: ChooseGroup = fuse_always,
+    apart: Collection[str] = (),
+) -> dict[str, Group]:
+    """The groups of a fused graph by the name of their last layer; no layer is in two, none of `apart` in any."""
     groups: dict[str, Group] = {}
-    taken: set[str] = set()
+    taken = set(apart)
     for node in graph.nodes:
         if node.name in taken:
             continue

@@ -42,8 +42,8 @@ def verify(program: Program) -> None:
     """Raise for a program that cannot become a correct library.
 
     Raises `UserError` for a name that C does not accept, and `ValueError`, a defect of the planner, when a buffer
-    leaves its region or is not 64-byte aligned, when a kernel's name is no identifier, or when no kernel touches the
-    input or the output.
+    leaves its region, is not 64-byte aligned or is float16 outside the weights, when a kernel's name is no identifier,
+    or when no kernel touches the input or the output.
     """
     if not c_text.is_identifier(program.name) or program.name.startswith("mnv3c_"):
         raise UserError(
@@ -68,9 +68,11 @@ def _verify_argument(program: Program, layout: OutputLayout, call: Call, argumen
         Region.ARENA: program.arena_bytes,
         Region.WEIGHTS: program.weights_bytes,
     }[argument.region]
-    end = argument.offset_bytes + argument.elements * FLOAT_BYTES
+    end = argument.offset_bytes + argument.size_bytes
     if argument.offset_bytes < 0 or argument.elements < 1 or end > size:
         raise ValueError(f"layer {call.layer}: {argument} leaves its region of {size} bytes")
+    if argument.dtype != "float32" and argument.region is not Region.WEIGHTS:
+        raise ValueError(f"layer {call.layer}: {argument} is not float32")
     outputs = argument.region is Region.OUTPUT
     offset_bytes = layout.to_aligned(argument.offset_bytes) if outputs else argument.offset_bytes
     if outputs and layout.to_aligned(end - 1) - offset_bytes != end - 1 - argument.offset_bytes:

@@ -1,6 +1,7 @@
 """From a fused graph to kernel calls: one layer, one kernel; conversions only at the borders to the caller."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mnv3c.compiler.grouping import ChooseGroup, Group, fuse_always, plan_groups
@@ -8,9 +9,10 @@ from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.layer import layer_key
 from mnv3c.graph.ops import Flatten, Identity, Input, activation_of
+from mnv3c.graph.passes.round_weights import one_row_products
 from mnv3c.graph.tensor import Layout, TensorType
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target
+from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target, WeightPrecision
 
 _MAX_TENSOR_BYTES = 2**31 - 1  # kernels index with 32 bits
 Choose = Callable[[LayerWork, Sequence[Candidate]], Candidate]
@@ -43,6 +45,11 @@ class KernelCall:
     bytes_in: int
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        return self.bytes_in - sum(tensor.type.bytes for tensor in self.inputs)
+
+    @property
     def bytes_out(self) -> int:
         """Bytes of activations written."""
         return self.output.type.bytes
@@ -69,23 +76,34 @@ def lower(
     device: CpuDevice,
     choose: Choose = first_guess,
     choose_group: ChooseGroup = fuse_always,
+    weights: WeightPrecision = "fp32",
 ) -> LoweredNetwork:
     """Choose a kernel for every layer of a fused graph, or for groups of neighbouring ones.
+
+    With `weights` fp16 the products of one row, which `RoundWeights` has rounded, read theirs in half precision.
 
     Raises UserError for a network without exactly one input, for a batch other than 1, for a tensor of 2 GiB, and,
     naming node and op, for a layer that no kernel family of the target takes.
     """
     _require_compilable(graph)
-    groups = plan_groups(graph, target, device, choose_group)
-    return _Lowering(graph, target, device, choose, groups).run()
+    # Kernels of groups read float32.
+    halves = {node.name for node in one_row_products(graph)} if weights == "fp16" else set()
+    groups = plan_groups(graph, target, device, choose_group, apart=halves)
+    return _Lowering(graph, target, device, choose, groups, halves).run()
 
 
 class _Lowering:
     def __init__(
-        self, graph: Graph, target: Target, device: CpuDevice, choose: Choose, groups: Mapping[str, Group]
+        self,
+        graph: Graph,
+        target: Target,
+        device: CpuDevice,
+        choose: Choose,
+        groups: Mapping[str, Group],
+        halves: Collection[str],
     ) -> None:
         self._graph, self._target, self._device, self._choose = graph, target, device, choose
-        self._groups = groups
+        self._groups, self._halves = groups, halves
         self._inner = {node.name for group in groups.values() for node in group.nodes[:-1]}
         self._calls: list[KernelCall] = []
         self._tensors: dict[str, Tensor] = {}
@@ -111,6 +129,9 @@ class _Lowering:
 
     def _layer(self, node: Node, ports: dict[str, str]) -> None:
         inputs = tuple(self._tensors[name] for name in node.inputs)
+        if node.name in self._halves:
+            # Only products of stored rows read halves.
+            inputs = tuple(self._as_stored(tensor) for tensor in inputs)
         candidates = self._candidates(node, inputs)
         if candidates is None and any(tensor.storage != "target" for tensor in inputs):
             inputs = tuple(self._as_stored(tensor) for tensor in inputs)
@@ -133,7 +154,7 @@ class _Lowering:
         self._calls.append(
             KernelCall(
                 layer=_group_name([node.name for node in nodes]),
-                kind=" | ".join(map(_kind, nodes)),
+                kind=" | ".join(map(self._kind, nodes)),
                 shape=_shape([*inputs, output]),
                 candidate=candidate,
                 inputs=inputs,
@@ -144,8 +165,13 @@ class _Lowering:
             )
         )
 
+    def _kind(self, node: Node) -> str:
+        return f"{_kind(node)}+fp16" if node.name in self._halves else _kind(node)
+
     def _weight_bytes(self, node: Node) -> int:
-        return self._graph.bytes_in(node) - sum(type_.bytes for type_ in self._graph.input_types(node))
+        shapes = node.op.weights(self._graph.input_types(node))
+        halves = {"weight"} if node.name in self._halves else set()
+        return sum((2 if role in halves else 4) * math.prod(shape) for role, shape in shapes.items())
 
     def _candidates(self, node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Candidate] | None:
         work = self._work(node, inputs)
@@ -157,7 +183,9 @@ class _Lowering:
 
     def _work(self, node: Node, inputs: tuple[Tensor, ...]) -> LayerWork:
         types = self._graph.input_types(node)
-        return LayerWork(node.op, types, self._graph.type_of(node.name), tuple(tensor.storage for tensor in inputs))
+        storage = tuple(tensor.storage for tensor in inputs)
+        weights: WeightPrecision = "fp16" if node.name in self._halves else "fp32"
+        return LayerWork(node.op, types, self._graph.type_of(node.name), storage, weights)
 
     def _result(self, node: Node, ports: dict[str, str]) -> Tensor:
         """Where a layer writes: straight to the caller when it is an output that nothing else reads."""

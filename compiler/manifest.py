@@ -21,7 +21,7 @@ from mnv3c.compiler.zig import COMMON_FLAGS
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Candidate
+from mnv3c.targets.target import Candidate, WeightPrecision
 from mnv3c.targets.toolchain import Toolchain
 
 FORMAT = "mnv3c-artifact/1"
@@ -59,7 +59,8 @@ class LayerEntry(BaseModel):
     bytes_out: int
     kernel: str
     parameters: dict[str, int]
-    chosen_by: Literal["records", "estimate"] = "estimate"
+    # Measured records, estimates of llvm-mca where there are none, else the kernel family's own estimate.
+    chosen_by: Literal["records", "llvm-mca", "estimate"] = "estimate"
 
 
 class FileEntry(BaseModel):
@@ -82,7 +83,11 @@ class CheckEntry(BaseModel):
 class Manifest(BaseModel):
     """The document. `architecture` is the machine that runs the bench; `memory` is in bytes.
 
-    `flags` are those of the C compiler; `weights_sha256` covers the weights as the network has them, before packing.
+    `threads` is how many the kernels were chosen for; the program runs with any number.
+
+    `flags` are those of the C compiler; `weights_sha256` covers the weights as the network has them, before packing and
+    after rounding. With `weights_precision` fp16 `weights_error` is what rounding them changes in the outputs, as
+    `reference.weights_error` says; without, the document leaves both out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +98,7 @@ class Manifest(BaseModel):
     architecture: Literal["x86_64", "aarch64", "riscv64"]
     triple: str
     operating_system: Literal["linux", "android"]
+    threads: PositiveInt = 1
     device: str
     device_sha256: str
     llvm: str
@@ -102,6 +108,8 @@ class Manifest(BaseModel):
     memory: dict[str, int]
     flags: tuple[str, ...]
     weights_sha256: str
+    weights_precision: WeightPrecision = "fp32"
+    weights_error: FiniteFloat | None = None
     check: CheckEntry
     files: dict[str, FileEntry]
     layers: tuple[LayerEntry, ...]
@@ -125,8 +133,15 @@ def manifest(
     seed: int,
     tolerance: float,
     recorded: Collection[Candidate] = (),
+    weights_error: float | None = None,
+    estimated: Collection[Candidate] = (),
+    threads: int = 1,
 ) -> Manifest:
-    """The manifest of an artifact whose files are in place; `recorded` are the candidates that records chose."""
+    """The manifest of an artifact whose files are in place.
+
+    `recorded` are the candidates that measured records chose, `estimated` those that estimates chose for want of them.
+    `weights_error` is given where weights are stored in half precision. `threads` is how many they were chosen for.
+    """
     graph = network.graph
     preprocessing = graph.preprocessing
     output_layout = graph.output_layout
@@ -138,6 +153,7 @@ def manifest(
         architecture=_architecture(toolchain),
         triple=toolchain.triple,
         operating_system="android" if toolchain.android else "linux",
+        threads=threads,
         device=device.name,
         device_sha256=device.fingerprint,
         llvm=jobs[0].llvm_target,
@@ -151,6 +167,8 @@ def manifest(
         },
         flags=(*COMMON_FLAGS, *toolchain.cpu_flags),
         weights_sha256=weights_digest(graph),
+        weights_precision="fp32" if weights_error is None else "fp16",
+        weights_error=weights_error,
         check=CheckEntry(seed=seed, tolerance=tolerance),
         files={
             role: file_entry(path)
@@ -166,17 +184,27 @@ def manifest(
                 bytes_out=call.bytes_out,
                 kernel=job.symbol,
                 parameters=dict(call.candidate.parameters),
-                chosen_by="records" if call.candidate in recorded else "estimate",
+                chosen_by=chosen_by(call.candidate, recorded, estimated),
             )
             for call, job in zip(network.calls, jobs, strict=True)
         ),
     )
 
 
+def chosen_by(
+    candidate: Candidate, recorded: Collection[Candidate], estimated: Collection[Candidate]
+) -> Literal["records", "llvm-mca", "estimate"]:
+    """What chose a candidate, as manifests say it."""
+    if candidate in recorded:
+        return "records"
+    return "llvm-mca" if candidate in estimated else "estimate"
+
+
 def write_manifest(document: Manifest, path: Path) -> Path:
     """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    text = yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, width=120)
+    unsaid = {"weights_precision", "weights_error"} if document.weights_precision == "fp32" else set()
+    text = yaml.safe_dump(document.model_dump(mode="json", exclude=unsaid), sort_keys=False, width=120)
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)

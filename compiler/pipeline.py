@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mnv3c.compiler.ahead import asking_ahead
 from mnv3c.compiler.assemble import assemble
 from mnv3c.compiler.build import KernelJob, build_kernels
 from mnv3c.compiler.cache import FileCache
@@ -14,16 +15,19 @@ from mnv3c.compiler.lower import LoweredNetwork, lower
 from mnv3c.compiler.manifest import manifest, write_manifest
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
-from mnv3c.compiler.reference import reference_file
+from mnv3c.compiler.reference import reference_file, weights_error
 from mnv3c.compiler.tune.choice import RecordedChoice
+from mnv3c.compiler.tune.metaschedule.kernels import with_recorded_traces
+from mnv3c.compiler.tune.metaschedule.traces import TraceFolder
 from mnv3c.compiler.tune.record import Record
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.graph.passes.round_weights import RoundWeights
 from mnv3c.graph.yaml_io import save_graph
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Candidate, OperatingSystem, Target
+from mnv3c.targets.target import Candidate, OperatingSystem, Target, WeightPrecision
 from mnv3c.targets.toolchain import Toolchain
 
 CHECK_SEED = 0
@@ -42,7 +46,12 @@ class Listener:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A compiled network: its folder, its files, and what was decided on the way; `recorded` kernels by records."""
+    """A compiled network: its folder, its files, and what was decided on the way; `recorded` kernels by measured
+    records, `estimated` ones by estimates for want of those.
+
+    `weights_error` is what rounding weights to half precision changes; None where they are not rounded. `threads` is
+    how many the kernels were chosen for.
+    """
 
     directory: Path
     files: ArtifactFiles
@@ -53,11 +62,18 @@ class Artifact:
     toolchain: Toolchain
     compile_s: float
     recorded: frozenset[Candidate] = frozenset()
+    weights_error: float | None = None
+    estimated: frozenset[Candidate] = frozenset()
+    threads: int = 1
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles graphs for one device of one target, with the kernels that `records` say are fastest."""
+    """Compiles graphs for one device of one target, with the kernels that `records` say are fastest by `threads`.
+
+    With `weights` fp16 the weights of matrix-vector products are rounded to half precision and stored so. Traces that
+    the records name are looked for in the folders `traces`.
+    """
 
     target: Target
     device: CpuDevice
@@ -65,6 +81,9 @@ class Compiler:
     records: tuple[Record, ...] = ()
     cache: FileCache = field(default_factory=FileCache.default)
     listener: Listener = field(default_factory=Listener)
+    weights: WeightPrecision = "fp32"
+    traces: tuple[TraceFolder, ...] = ()
+    threads: int = 1
 
     def compile(self, graph: Graph, directory: Path) -> Artifact:
         """Write the artifact of a graph into `directory`.
@@ -74,11 +93,16 @@ class Compiler:
         begin = time.monotonic()
         if graph.total_params and not graph.weights:
             raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
-        fused = run_passes(graph, default_passes(), self._show_pass)
-        choice = RecordedChoice(self.records, self.device)
-        network = lower(fused, self.target, self.device, choice.choose, choice.choose_group)
+        if self.weights == "fp16":
+            self.target.require_half_weights(self.device)
+        exact = run_passes(graph, default_passes(), self._show_pass)
+        fused = run_passes(exact, (RoundWeights(),)) if self.weights == "fp16" else exact
+        choice = RecordedChoice(self.records, self.device, self.threads)
+        target = with_recorded_traces(self.target, self.device, self.records, self.traces, self.threads)
+        network = lower(fused, target, self.device, choice.choose, choice.choose_group, self.weights)
         self.listener.stage("calls", lambda: _calls_text(network))
-        jobs = [KernelJob.of(call.candidate, self.target.llvm_target(self.device)) for call in network.calls]
+        llvm_target = self.target.llvm_target(self.device)
+        jobs = [KernelJob.of(candidate, llvm_target) for candidate in asking_ahead(network, self.device)]
         symbols = [job.symbol for job in jobs]
         program, weights, memory = assemble(
             network, symbols, graph.output_names or graph.outputs, self.target, self.device
@@ -87,6 +111,7 @@ class Compiler:
         objects = build_kernels(jobs, self.cache, self.listener.kernels)
         self.listener.stage("kernels", lambda: _kernels_text(jobs))
         reference = reference_file(fused, CHECK_SEED, self.cache)
+        error = weights_error(exact, fused, CHECK_SEED, self.cache) if self.weights == "fp16" else None
         toolchain = self.target.toolchain(self.device, self.operating_system)
         with tempfile.TemporaryDirectory(prefix="mnv3c-") as folder:
             weights_path = Path(folder) / "weights.bin"
@@ -104,11 +129,36 @@ class Compiler:
             )
         save_graph(fused.rebuilt(fused.nodes, weights={}), directory / "graph.yaml")
         document = manifest(
-            network, program, memory, jobs, files, toolchain, self.device, CHECK_SEED, CHECK_TOLERANCE, choice.recorded
+            network,
+            program,
+            memory,
+            jobs,
+            files,
+            toolchain,
+            self.device,
+            CHECK_SEED,
+            CHECK_TOLERANCE,
+            choice.recorded,
+            error,
+            choice.estimated,
+            self.threads,
         )
         path = write_manifest(document, directory / "manifest.yaml")
         elapsed = time.monotonic() - begin
-        return Artifact(directory, files, path, network, program, memory, toolchain, elapsed, choice.recorded)
+        return Artifact(
+            directory,
+            files,
+            path,
+            network,
+            program,
+            memory,
+            toolchain,
+            elapsed,
+            choice.recorded,
+            error,
+            choice.estimated,
+            self.threads,
+        )
 
     def _show_pass(self, name: str, graph: Graph) -> None:
         from mnv3c.graph.printer import format_graph

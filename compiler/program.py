@@ -5,6 +5,7 @@ Everything here is plain data. `emit_c` prints it as C, `link` turns it into fil
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class Region(StrEnum):
@@ -18,11 +19,20 @@ class Region(StrEnum):
 
 @dataclass(frozen=True)
 class Argument:
-    """A flat float32 buffer handed to a kernel: `elements` floats from `offset_bytes` into `region`."""
+    """A flat buffer handed to a kernel: `elements` values from `offset_bytes` into `region`.
+
+    Only weights can be float16.
+    """
 
     region: Region
     offset_bytes: int
     elements: int
+    dtype: Literal["float32", "float16"] = "float32"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the buffer."""
+        return self.elements * (2 if self.dtype == "float16" else 4)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Program:
 
     `name` is a C identifier and prefixes every public symbol. There is exactly one input; several outputs lie one after
     another in the caller's output buffer, each at the `offset_bytes` that its port's position gives
-    (sum of the sizes before it).
+    (sum of the sizes before it). `tiles`: kernels use the tile registers of x86_64, which a process has to ask for.
     """
 
     name: str
@@ -72,3 +82,4 @@ class Program:
     calls: tuple[Call, ...]
     arena_bytes: int
     weights_bytes: int
+    tiles: bool = False

@@ -4,12 +4,14 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv3c.compiler import check_input as check_input_module
 from mnv3c.compiler.assemble import to_caller_layout
 from mnv3c.compiler.cache import FileCache, content_key, file_fingerprint, source_fingerprint
 from mnv3c.compiler.check_input import check_input
 from mnv3c.graph import reference
+from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Array, Graph
 from mnv3c.graph.ops import Input
 
@@ -64,3 +66,21 @@ def reference_file(graph: Graph, seed: int, cache: FileCache) -> Path:
         path.write_bytes(b"".join(output.astype("<f4").tobytes() for output in outputs))
 
     return cache.get(key, ".ref", make)
+
+
+def weights_error(exact: Graph, rounded: Graph, seed: int, cache: FileCache) -> float:
+    """What rounded weights change: the largest |difference| over the largest |value| of an output, the worst of them.
+
+    Both graphs have the same layers; they are run on the check input. Raises UserError where an output is not finite.
+    """
+    sizes = [exact.type_of(name).elements for name in exact.outputs]
+    flat = [np.fromfile(reference_file(graph, seed, cache), "<f4") for graph in (exact, rounded)]
+    if not all(np.isfinite(values).all() for values in flat):
+        raise UserError(f"graph '{exact.name}': its outputs are not finite, so rounded weights have no error to state")
+    before, after = (np.split(values.astype(np.float64), np.cumsum(sizes)[:-1]) for values in flat)
+    return max(_relative_error(one, other) for one, other in zip(before, after, strict=True))
+
+
+def _relative_error(exact: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    difference, scale = float(np.abs(exact - other).max()), float(np.abs(exact).max())
+    return difference / scale if scale else difference

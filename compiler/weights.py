@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mnv3c.compiler.layout import align
 from mnv3c.compiler.program import Argument, Region
+from mnv3c.targets.target import Packed
 
 
 @dataclass
@@ -19,16 +19,17 @@ class WeightsBlob:
     _places: dict[bytes, int] = field(default_factory=dict)
     _bytes: int = 0
 
-    def add(self, values: npt.NDArray[np.float32]) -> Argument:
+    def add(self, values: Packed) -> Argument:
         """The kernel argument that reads these values."""
-        data = np.ascontiguousarray(values, dtype="<f4").tobytes()
+        half = values.dtype == np.float16
+        data = np.ascontiguousarray(values, dtype="<f2" if half else "<f4").tobytes()
         digest = hashlib.sha256(data).digest()
         if digest not in self._places:
             self._places[digest] = self._bytes
             padded = data + bytes(align(len(data)) - len(data))
             self._parts.append(padded)
             self._bytes += len(padded)
-        return Argument(Region.WEIGHTS, self._places[digest], values.size)
+        return Argument(Region.WEIGHTS, self._places[digest], values.size, "float16" if half else "float32")
 
     @property
     def size_bytes(self) -> int:

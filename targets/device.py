@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -46,12 +46,23 @@ class _Frozen(BaseModel):
 
 
 class LlvmCpu(_Frozen):
-    """How LLVM names the core: `-mcpu` and extra `-mattr` features such as `+dotprod`."""
+    """How LLVM names the core: `-mcpu` and extra `-mattr` features such as `+dotprod`.
+
+    `unrolls` says that LLVM unrolls any loop for it, as it does on arm64 for cores that issue in order. `model` names
+    the core whose scheduling model stands in where LLVM has none that fits; it changes no code.
+    """
 
     cpu: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     features: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[+-][a-z0-9][a-z0-9._-]*$")], ...], BeforeValidator(_as_tuple)
     ] = ()
+    unrolls: bool = False
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = None
+
+    @property
+    def scheduling_model(self) -> str:
+        """The core whose scheduling model LLVM is asked for."""
+        return self.model or self.cpu
 
 
 class CpuInfo(_Frozen):
@@ -85,8 +96,10 @@ class VectorUnit(_Frozen):
     `fma_pipes` counts fused multiply-adds of the full width `bits` that start per cycle: two 64-bit pipes that share a
     128-bit operation are one. `fma_latency_cycles` runs from operands to result, without accumulator forwarding.
     `load_bytes_per_cycle` and `store_bytes_per_cycle` are sustained from and to the first-level data cache.
-    `fp16` says that arithmetic (not only conversion) is done in half precision; `dot_product`, that four int8 products
-    are added into an int32 lane by one instruction.
+    `load_pair_cycles` is for how long one load of two vectors holds the load path, where that is known to be more than
+    their bytes take. `tile_bf16_macs` is how many products of bfloat16 a tile unit (AMX) adds up in float32 in a cycle,
+    where there is one. `fp16` says that arithmetic (not only conversion) is done in half precision; `dot_product`, that
+    four int8 products are added into an int32 lane by one instruction.
     """
 
     bits: Annotated[PowerOfTwo, Field(ge=32, le=2048)]
@@ -95,6 +108,8 @@ class VectorUnit(_Frozen):
     fma_latency_cycles: Annotated[int, Field(gt=0, le=64)]
     load_bytes_per_cycle: Annotated[int, Field(gt=0, le=1024)]
     store_bytes_per_cycle: Annotated[int, Field(gt=0, le=1024)]
+    load_pair_cycles: Annotated[int, Field(gt=0, le=64)] | None = None
+    tile_bf16_macs: Annotated[int, Field(gt=0, le=1 << 16)] | None = None
     fp16: bool
     dot_product: bool
 
@@ -182,12 +197,14 @@ class CpuDevice(_Frozen):
         """List every sourced value in the order of the model's fields."""
         sources = dict(self.sources)
         found = _sourced_leaves(self.model_dump())
-        return tuple(Quantity(key=key, value=value, source=sources[key]) for key, value in found)
+        return tuple(Quantity(key=key, value=value, source=sources[key]) for key, value in found if key in sources)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 in hex over everything that a compiler or a cost model reads; prose and sources do not change it."""
         content = self.model_dump(mode="json", exclude=set(_NOT_FINGERPRINTED))
+        content["llvm"]["model"] = None
+        _drop_unsaid(content)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def document(self) -> dict[str, object]:
@@ -201,6 +218,7 @@ class CpuDevice(_Frozen):
             holder = plain[section] if section else plain
             assert isinstance(holder, dict)
             holder[leaf or quantity.key] = {"value": quantity.value, "source": quantity.source}
+        _drop_unsaid(plain)
         return plain
 
 
@@ -248,6 +266,15 @@ def _take(key: str, leaf: object, sources: list[tuple[str, object]]) -> object:
 
 
 _SOURCED_SECTIONS = ("clock_hz", "vector", "cache", "memory")
+# Keys that most files leave out.
+_UNSAID = (("llvm", "unrolls"), ("llvm", "model"), ("vector", "load_pair_cycles"), ("vector", "tile_bf16_macs"))
+
+
+def _drop_unsaid(content: dict[str, Any]) -> None:
+    """Leave out what a file leaves out: what is known of devices from before there was a key stays valid."""
+    for section, key in _UNSAID:
+        if not content[section][key]:
+            del content[section][key]
 
 
 def _sourced_leaves(dumped: Mapping[str, object]) -> Iterator[tuple[str, int | bool | None]]:

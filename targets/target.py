@@ -17,6 +17,9 @@ from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.toolchain import Toolchain
 
 Array = npt.NDArray[np.float32]
+# What a kernel reads of a layer's weights.
+Packed = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+WeightPrecision = Literal["fp32", "fp16"]
 Storage = Literal["target", "NHWC", "NCHW"]
 OperatingSystem = Literal["linux", "android"]
 
@@ -26,12 +29,14 @@ class LayerWork:
     """One layer as a kernel family sees it: the op and the types, with no names and no weight values.
 
     `storage` says for each input whether it lies as the target stores activations, or as the caller handed it over.
+    `weights` is how the kernel reads the layer's weight; biases, activations and arithmetic are float32 all the same.
     """
 
     op: Op
     inputs: tuple[TensorType, ...]
     output: TensorType
     storage: tuple[Storage, ...]
+    weights: WeightPrecision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class BorderWork:
 class Candidate(Protocol):
     """One way to compute a layer.
 
-    A kernel takes flat float32 buffers: the layer's inputs, then what `pack` gives, then scratch memory if it asks for
-    any, then the output.
+    A kernel takes flat buffers: the layer's inputs, then what `pack` gives, then scratch memory if it asks for any,
+    then the output. All are float32, except that `pack` may give float16.
     """
 
     @property
@@ -74,7 +79,21 @@ class Candidate(Protocol):
     def workspace_elements(self) -> int:
         """Floats of scratch memory; 0 where the kernel takes none."""
 
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+    @property
+    def tiles(self) -> bool:
+        """Whether it uses the tile registers of x86_64, which a process has to ask Linux for."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it uses each of its weights once, and so waits for them all the time."""
+
+    def asking_ahead(self, weight_bytes: int) -> "Candidate | None":
+        """The same kernel, which while it computes asks for about so many bytes that lie behind its own weights.
+
+        None where it does not ask for weights ahead of time.
+        """
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """The weights in the order and layout that the kernel reads, each flat.
 
         `weights` has a layer's parameters by role, and those of a group's part i as `i.role`.
@@ -82,6 +101,16 @@ class Candidate(Protocol):
 
     def build(self, symbol: str) -> Any:
         """The kernel as a TVM PrimFunc named `symbol`. Imports TVM."""
+
+
+class Schedulable(Candidate, Protocol):
+    """A candidate that is a plain computation under a trace of schedule primitives, which a search may change."""
+
+    def computation(self, symbol: str) -> Any:
+        """The computation without any schedule, as a TVM PrimFunc of blocks named `symbol`. Imports TVM."""
+
+    def scheduled(self, trace: str) -> "Schedulable":
+        """The same computation under another trace: the JSON of an `s_tir.Trace`."""
 
 
 class Family(Protocol):
@@ -127,6 +156,9 @@ class Target(Protocol):
     def groups(self) -> tuple[GroupFamily, ...]:
         """Families of fused groups in order of preference."""
 
+    def traced(self, work: LayerWork, device: CpuDevice, trace: str = "") -> Schedulable | None:
+        """The layer's plain computation under a trace, "" for none; None where the target cannot write it so."""
+
     def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
         """The kernel that converts between the caller's layout and the target's storage."""
 
@@ -135,6 +167,9 @@ class Target(Protocol):
 
     def dense(self, tensor: TensorType, device: CpuDevice, layout: Layout) -> bool:
         """Whether the target's storage of a tensor is exactly the caller's dense layout."""
+
+    def require_half_weights(self, device: CpuDevice) -> None:
+        """Raise UserError for a device that cannot convert vectors of float16 to float32. Imports TVM."""
 
     def toolchain(self, device: CpuDevice, operating_system: OperatingSystem) -> Toolchain:
         """How C is compiled and linked for the device."""

@@ -17,6 +17,8 @@ import mnv3c
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
+# Shipped tuning records; none have to be shipped.
+MAY_BE_WITHOUT_FILES = {("mnv3c.profiles", "tuned/*.jsonl")}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,8 @@ def test_every_data_file_is_listed(project: dict[str, Any]) -> None:
         patterns = [pattern for pattern in listed.get(package, []) if fnmatch(inside, pattern)]
         assert patterns, f"{path} would be missing from the wheel: no pattern of package-data.{package} fits"
         used |= {(package, pattern) for pattern in patterns}
-    assert used == {(package, pattern) for package, patterns in listed.items() for pattern in patterns}
+    unused = {(package, pattern) for package, patterns in listed.items() for pattern in patterns} - used
+    assert unused <= MAY_BE_WITHOUT_FILES
 
 
 def test_the_package_is_typed() -> None:

@@ -67,7 +67,7 @@ def compare(
     Example: python benchmarks/peers.py large --width 0.5 --threads 1,2 --json rows.json
     """
     cpus = separate_cores()
-    counts = _thread_counts(threads, len(cpus))
+    counts = thread_counts(threads, len(cpus))
     machine = describe_machine()
     contenders, dropouts = _present([*_ours(artifact or []), *_chosen_peers(peers)])
     network = load_network(model, options)
@@ -132,7 +132,8 @@ def _prepared(
     return models
 
 
-def _thread_counts(text: str, cores: int) -> list[int]:
+def thread_counts(text: str, cores: int) -> list[int]:
+    """The numbers of an option such as `1,2`. Raises UserError for anything else and for more than `cores`."""
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
         raise UserError(f"--threads: '{text}' is not a list of numbers, as in 1,2")
     counts = [int(word) for word in text.split(",")]

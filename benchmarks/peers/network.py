@@ -46,7 +46,8 @@ def load_network(model: str, options: ModelOptions) -> Network:
     x = np.ascontiguousarray(from_caller_layout(layers, check_input(elements, SEED)))
     values = reference.run(layers, x)
     onnx_file = Path(model) if Path(model).suffix.lower() == ".onnx" else None
-    return Network((model, *_words(options)), layers, onnx_file, x, tuple(values[name] for name in layers.outputs))
+    words = (model, *option_words(options))
+    return Network(words, layers, onnx_file, x, tuple(values[name] for name in layers.outputs))
 
 
 def relative_error(outputs: tuple[Array, ...], expected: tuple[Array, ...]) -> float | None:
@@ -61,7 +62,8 @@ def relative_error(outputs: tuple[Array, ...], expected: tuple[Array, ...]) -> f
     return worst if np.isfinite(worst) else None
 
 
-def _words(options: ModelOptions) -> tuple[str, ...]:
+def option_words(options: ModelOptions) -> tuple[str, ...]:
+    """The options as the command line gives them."""
     words: list[str] = []
     for field in fields(options):
         flag, value = f"--{field.name.replace('_', '-')}", getattr(options, field.name)

@@ -50,7 +50,11 @@ class Ours:
 
     name: str = "mnv3c"
     directory: Path | None = None
-    precision: str = "fp32"
+
+    @property
+    def precision(self) -> str:
+        weights = Artifact.open(self.directory).manifest.weights_precision if self.directory else "fp32"
+        return "fp32" if weights == "fp32" else f"{weights} weights"
 
     def version(self) -> str | None:
         return "the artifact's" if self.directory else "this checkout's"

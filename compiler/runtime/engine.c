@@ -9,6 +9,7 @@
 
 #include "float_mode.h"
 #include "pool.h"
+#include "tiles.h"
 
 static char last_error[256];
 
@@ -97,11 +98,24 @@ static void deliver_outputs(const Network* network, unsigned char* output)
     }
 }
 
+static int allow_tiles(const Network* network)
+{
+    static int allowed;
+    if (!network->tiles || allowed)
+        return 0;
+    if (mnv3c_allow_tiles() != 0)
+        return fail("the network was compiled for a CPU with AMX tiles; this CPU or its Linux has none");
+    allowed = 1;
+    return 0;
+}
+
 int mnv3c_engine_run(const float* input, float* output, uint64_t* layer_ns)
 {
     const Network* network = &mnv3c_network;
     if (input == NULL || output == NULL)
         return fail("the input and the output must not be NULL");
+    if (allow_tiles(network) != 0)
+        return -1;
 
     void* source = (void*)input; /* kernels only read it */
     if (!is_aligned(input)) {

@@ -54,6 +54,7 @@ typedef struct {
     /* Aligned stand-ins for caller's buffers that are not. */
     unsigned char* input_copy;
     unsigned char* output_copy;
+    int tiles; /* whether kernels use the tile registers of x86_64 */
     const Layer* layers;
     int layer_count;
 } Network;
@@ -61,14 +62,16 @@ typedef struct {
 extern const Network mnv3c_network;
 extern const unsigned char mnv3c_weights[]; /* the constants, in .rodata */
 
-/* Initialisers for the tables: `elements` floats at `address`, and a kernel's argument that points to them. */
-#define MNV3C_FLOATS(address, elements)                                                                             \
+/* Initialisers for the tables: `elements` floats (or halves) at `address`, and a kernel's argument that points to them. */
+#define MNV3C_FLOATS(address, elements) MNV3C_TENSOR(address, elements, 32)
+#define MNV3C_TENSOR(address, elements, bits)                                                                       \
     {                                                                                                               \
-        .data = (void*)(address), .device = {1, 0}, .ndim = 1, .dtype = {2, 32, 1},                                 \
+        .data = (void*)(address), .device = {1, 0}, .ndim = 1, .dtype = {2, bits, 1},                               \
         .shape = (int64_t[]){elements}, .strides = (int64_t[]){1}, .byte_offset = 0                                 \
     }
 #define MNV3C_ARGUMENT(tensor) {TVM_FFI_DLTENSOR_POINTER, 0, {.pointer = (tensor)}}
 #define MNV3C_BUFFER(address, elements) MNV3C_ARGUMENT((&(DLTensor)MNV3C_FLOATS(address, elements)))
+#define MNV3C_HALVES(address, elements) MNV3C_ARGUMENT((&(DLTensor)MNV3C_TENSOR(address, elements, 16)))
 
 /* These return 0, or -1 with a text in mnv3c_engine_last_error(). `threads` 0 means 1. */
 int mnv3c_engine_set_threads(int threads);

@@ -93,11 +93,12 @@ static uint32_t wait_for_change(Signal* signal, uint32_t old)
     return now;
 }
 
-/* Thread t takes the tasks t, t + threads, t + 2 threads, ... */
-static void run_share(int thread, int step)
+/* Thread t takes the t-th share of the tasks, one after the other: neighbours read neighbouring memory. */
+static void run_share(int thread, int threads)
 {
     TVMParallelGroupEnv env = {.sync_handle = NULL, .num_task = job_tasks};
-    for (int task = thread; task < job_tasks; task += step) {
+    const int end = (int)((int64_t)job_tasks * (thread + 1) / threads);
+    for (int task = (int)((int64_t)job_tasks * thread / threads); task < end; ++task) {
         const int code = job_lambda(task, &env, job_closure);
         if (code != 0)
             atomic_store(&job_failure, code);

@@ -25,7 +25,9 @@ class GuardedBuffer:
     @staticmethod
     def of(elements: int, fill: float = np.nan) -> "GuardedBuffer":
         """A buffer of so many floats, all `fill`."""
-        memory = mmap.mmap(-1, elements * 4 + 2 * _GUARD_BYTES + ALIGNMENT_BYTES)
+        # Private memory counts towards the process's limit, shared memory does not.
+        size = elements * 4 + 2 * _GUARD_BYTES + ALIGNMENT_BYTES
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         # NumPy asks for huge pages, which the weights and the arena of a compiled network do not lie in.
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             memory.madvise(mmap.MADV_NOHUGEPAGE)

@@ -1,9 +1,14 @@
-"""Choosing by records: the fastest, and where noise cannot tell candidates apart the one that was guessed first."""
+"""Choosing by records: the fastest, and where noise cannot tell candidates apart the one that was guessed first.
+
+Where nothing was measured, estimates decide, if there are any, between the kernels of a layer or a group; whether to
+fuse they do not decide, since what fusing saves is memory traffic, which they know nothing of.
+"""
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 from mnv3c.compiler.lower import first_guess
@@ -16,6 +21,8 @@ from mnv3c.targets.target import Candidate, GroupWork, LayerWork
 # Two runs of the same kernel on a quiet machine differ by about one percent.
 NOISE = 0.01
 _MOST_NOISE = 0.05
+# Estimates that differ by less say nothing.
+_TIE = 0.02
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,12 @@ class Score:
 
 
 def scores(records: Iterable[Record]) -> dict[str, Score]:
-    """Scores by candidate, for records of one layer on one device. A failed candidate has none.
+    """Scores by candidate, for records of one layer on one device. A failed or estimated candidate has none.
 
     A record gives the ratio to a baseline that took turns with the candidate; the median of all times of that baseline
     turns ratios into one scale.
     """
-    good = [record for record in records if record.status == "ok"]
+    good = [record for record in records if record.status == "ok" and record.basis == "measured"]
     times: dict[str, list[float]] = defaultdict(list)
     for record in good:
         times[record.baseline].append(record.baseline_us or 0.0)
@@ -47,13 +54,37 @@ def scores(records: Iterable[Record]) -> dict[str, Score]:
 
 def pick(candidates: Sequence[Candidate], known: Mapping[str, Score]) -> Candidate | None:
     """The first in the family's order of those as fast as the fastest within noise; None where none has a score."""
-    scored = [(candidate, known[name]) for candidate in candidates if (name := candidate_name(candidate)) in known]
-    if not scored:
-        return None
-    best = min((score for _, score in scored), key=lambda score: score.latency_us)
-    return next(
-        candidate for candidate, score in scored if score.latency_us <= best.latency_us + _noise_us(best, score)
+    named = {candidate_name(candidate): candidate for candidate in candidates}
+    close = close_in_time({name: known[name] for name in named if name in known})
+    return next((candidate for name, candidate in named.items() if name in close), None)
+
+
+def close_in_time(known: Mapping[str, Score]) -> frozenset[str]:
+    """The fastest, and what noise cannot tell from it."""
+    if not known:
+        return frozenset()
+    best = min(known.values(), key=lambda score: (score.latency_us, score.error_us))
+    return frozenset(
+        name for name, score in known.items() if score.latency_us <= best.latency_us + _noise_us(best, score)
     )
+
+
+def estimates(records: Iterable[Record]) -> dict[str, float]:
+    """Estimated cycles by candidate, for estimates of one layer by one model. A failed candidate has none."""
+    return {record.candidate: record.estimated_cycles for record in records if record.estimated_cycles is not None}
+
+
+def pick_estimated(candidates: Sequence[Candidate], cycles: Mapping[str, float]) -> Candidate | None:
+    """The first in the family's order of those within 2 % of the least cycles; None where none has an estimate."""
+    named = {candidate_name(candidate): candidate for candidate in candidates}
+    close = close_in_cycles({name: cycles[name] for name in named if name in cycles})
+    return next((candidate for name, candidate in named.items() if name in close), None)
+
+
+def close_in_cycles(cycles: Mapping[str, float]) -> frozenset[str]:
+    """The candidate of the least cycles, and those that tie with it."""
+    least = min(cycles.values(), default=0.0)
+    return frozenset(name for name, value in cycles.items() if value <= (1.0 + _TIE) * least)
 
 
 def _noise_us(best: Score, other: Score) -> float:
@@ -86,70 +117,114 @@ def _apart_us(work: Work, latency_us: Callable[[Work], float | None]) -> float |
 
 
 class RecordedChoice:
-    """Chooses by records made for a device or its class with so many threads, where there are any.
+    """Chooses by records made for a device or its class with so many threads, where there are any, else with one.
 
     Records of this very device go before those of its class, records of the present kernel sources before older ones,
-    newer before older. Candidates that the target no longer offers do not count; one that failed is not taken while
-    there is another.
+    newer before older, measured before estimated. Candidates that the target no longer offers do not count; one that
+    failed is not taken while there is another.
     """
 
     def __init__(self, records: Iterable[Record], device: CpuDevice, threads: int = 1) -> None:
         self._chosen: set[Candidate] = set()
+        self._estimated: set[Candidate] = set()
         self._fingerprint = device.fingerprint[:HASH_DIGITS]
+        self._threads = (threads,) if threads == 1 else (threads, 1)
         self._records: dict[WorkKey, list[Record]] = defaultdict(list)
+        self._estimates: dict[WorkKey, list[Record]] = defaultdict(list)
         for record in records:
-            if (record.target, record.device_class, record.threads) == (device.target, device_class(device), threads):
-                self._records[record.layer, record.storage].append(record)
+            here = (record.target, record.device_class) == (device.target, device_class(device))
+            if here and record.threads in self._threads:
+                kept = self._records if record.basis == "measured" else self._estimates
+                kept[record.layer, record.storage].append(record)
 
     @property
     def recorded(self) -> frozenset[Candidate]:
-        """The candidates that were chosen by records so far."""
+        """The candidates that were chosen by measured records so far."""
         return frozenset(self._chosen)
+
+    @property
+    def estimated(self) -> frozenset[Candidate]:
+        """The candidates that were chosen by estimates so far, for want of measured records."""
+        return frozenset(self._estimated - self._chosen)
 
     def choose(self, work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
         """A candidate for a layer: by the records, else the first guess."""
-        return self._noted(self._find(work, candidates)) or first_guess(work, candidates)
+        fastest = (self._fastest(work, candidates, threads) for threads in self._threads)
+        return (
+            self._noted(next(filter(None, fastest), None))
+            or self._by_estimate(work, candidates)
+            or self._noted(self._instead_of_failed(work, candidates))
+            or first_guess(work, candidates)
+        )
 
     def choose_group(self, work: GroupWork, candidates: Sequence[Candidate]) -> Candidate | None:
         """A candidate for a group: by the records, None where they say that its parts are faster, else the first."""
-        found = self._find(work, candidates)
         present = kernels_fingerprint(candidates[0])
-        if found is None:
-            failed = self._failed(work, present)
-            return next((candidate for candidate in candidates if candidate_name(candidate) not in failed), None)
-        return self._noted(found) if fusion_pays(work, lambda part: self._best_us(part, present)) else None
+        for threads in self._threads:
+            if fastest := self._fastest(work, candidates, threads):
+                # Times compare with those of as many threads only.
+                best_us = partial(self._best_us, present=present, threads=threads)
+                return self._noted(fastest) if fusion_pays(work, best_us) else None
+        chosen = self._by_estimate(work, candidates) or self._noted(self._instead_of_failed(work, candidates))
+        failed = self._failed(work, present)
+        first = next((candidate for candidate in candidates if candidate_name(candidate) not in failed), None)
+        return chosen or first
 
     def _noted(self, candidate: Candidate | None) -> Candidate | None:
         if candidate is not None:
             self._chosen.add(candidate)
         return candidate
 
-    def _find(self, work: Work, candidates: Sequence[Candidate]) -> Candidate | None:
-        present = kernels_fingerprint(candidates[0])
-        for group in self._groups(work, present):
-            if (chosen := pick(candidates, scores(group))) is not None:
+    def _fastest(self, work: Work, candidates: Sequence[Candidate], threads: int) -> Candidate | None:
+        allowed = self._allowed(work, candidates)
+        for group in self._groups(self._records, work, kernels_fingerprint(candidates[0]), threads):
+            if (chosen := pick(allowed, scores(group))) is not None:
                 return chosen
-        failed = self._failed(work, present)
+        return None
+
+    def _by_estimate(self, work: Work, candidates: Sequence[Candidate]) -> Candidate | None:
+        present, allowed = kernels_fingerprint(candidates[0]), self._allowed(work, candidates)
+        for threads in self._threads:
+            for group in self._groups(self._estimates, work, present, threads):
+                if (chosen := pick_estimated(allowed, estimates(group))) is not None:
+                    self._estimated.add(chosen)
+                    return chosen
+        return None
+
+    def _allowed(self, work: Work, candidates: Sequence[Candidate]) -> list[Candidate]:
+        failed = self._failed(work, kernels_fingerprint(candidates[0]))
+        return [candidate for candidate in candidates if candidate_name(candidate) not in failed]
+
+    def _instead_of_failed(self, work: Work, candidates: Sequence[Candidate]) -> Candidate | None:
+        """Where the first candidate has failed, the first that has not."""
+        failed = self._failed(work, kernels_fingerprint(candidates[0]))
         if candidate_name(candidates[0]) not in failed:
             return None
         return next((candidate for candidate in candidates if candidate_name(candidate) not in failed), None)
 
-    def _groups(self, work: Work, present: str) -> list[list[Record]]:
-        """A layer's records by device and sources, the most trusted first."""
-        groups: dict[tuple[bool, bool, str], list[Record]] = defaultdict(list)
-        for record in self._records.get(work_key(work), ()):
+    def _groups(
+        self, known: Mapping[WorkKey, list[Record]], work: Work, present: str, threads: int
+    ) -> list[list[Record]]:
+        """A layer's records by device, sources and basis, the most trusted first; only those of a group compare."""
+        groups: dict[tuple[bool, bool, bool, str, str, str], list[Record]] = defaultdict(list)
+        for record in known.get(work_key(work), ()):
+            if record.threads != threads:
+                continue
             exact = record.device_fingerprint == self._fingerprint
-            groups[exact, record.kernels == present, record.kernels].append(record)
+            whole = record.basis != "llvm-mca-loops"
+            groups[exact, record.kernels == present, whole, record.kernels, record.basis, record.model or ""].append(
+                record
+            )
         newest = {key: max(record.when for record in group) for key, group in groups.items()}
-        ranked = sorted(groups, key=lambda key: (key[0], key[1], newest[key], key[2]), reverse=True)
+        ranked = sorted(groups, key=lambda key: (*key[:3], newest[key], *key[3:]), reverse=True)
         return [groups[key] for key in ranked]
 
-    def _best_us(self, work: Work, present: str) -> float | None:
-        for group in self._groups(work, present):
+    def _best_us(self, work: Work, present: str, threads: int) -> float | None:
+        for group in self._groups(self._records, work, present, threads):
             if found := scores(group):
                 return min(score.latency_us for score in found.values())
         return None
 
     def _failed(self, work: Work, present: str) -> set[str]:
-        groups = self._groups(work, present)
-        return {r.candidate for group in groups for r in group if r.status != "ok" and r.kernels == present}
+        records = self._records.get(work_key(work), ())
+        return {record.candidate for record in records if record.status != "ok" and record.kernels == present}

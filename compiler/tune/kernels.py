@@ -1,5 +1,6 @@
 """Kernels for the runner: candidates to objects in worker processes, objects to one shared library."""
 
+import errno
 import os
 import tempfile
 import time
@@ -16,6 +17,7 @@ from mnv3c.compiler.zig import LinkError, Zig
 from mnv3c.targets.toolchain import Toolchain
 
 _MOST_WORKERS = 8
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _RUNTIME = Path(__file__).parents[1] / "runtime"
 _SOURCES = (Path(__file__).with_name("timing.c"), _RUNTIME / "pool.c", _RUNTIME / "tvm_backend.c")
 
@@ -32,7 +34,17 @@ class Builder:
     def __call__(self, request: tuple[KernelJob, FileCache]) -> Path:
         """The object file. Raises whatever the candidate or TVM raises."""
         job, cache = request
-        return cache.get(job.key, ".o", lambda path: build_kernel(job, path))
+        return cache.get(job.key, ".o", lambda path: _build(job, path))
+
+
+def _build(job: KernelJob, path: Path) -> None:
+    """As `build_kernel`; where there is room, an OSError is the candidate's and not the disk's."""
+    try:
+        build_kernel(job, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 class KernelFactory:

@@ -28,10 +28,11 @@ def tune_graph(
     """Tune a network's layers on this machine for `budget_s` seconds, records going to `store`.
 
     Raises UserError for a graph that cannot be compiled; MissingError where this machine does not run the target,
-    where nothing could be measured, and without space.
+    where the records cannot be written, where nothing could be measured, and without space.
     """
     target = load_target(device.target)
     require_host(target)
+    store.require_writable()
     space = Space(graph, target, device)
     with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
         measure = HostMeasure(target, device, FileCache.default(), Path(folder), threads)

@@ -18,21 +18,29 @@ from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.targets.device import CpuDevice
 
 _READ_BYTES = 1 << 20
+_BEGINNING = f'{{"{min(Record.model_fields)}":'.encode()  # of every line: keys are sorted
 
 
 class RecordStore:
-    """The records in one file; it need not exist. Raises UserError where a line is not a record."""
+    """The records in one file; it need not exist.
+
+    Raises UserError where a line is not a record, and where the path is not that of a file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records: dict[RecordKey, Record] = {}
         self._read_bytes, self._lines, self._inode = 0, 0, -1
-        if path.exists():
-            try:
-                with path.open("rb") as file:
-                    self._catch_up(file.fileno())
-            except OSError as error:
-                raise UserError(f"{path}: {error.strerror}") from error
+        try:
+            if not path.exists():
+                return
+            # A device or a pipe can be read without end.
+            if not (path.is_file() or path.is_dir()):
+                raise UserError(f"{path}: is not a regular file; records are kept in one")
+            with path.open("rb") as file:
+                self._catch_up(file.fileno())
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -42,22 +50,35 @@ class RecordStore:
     def __contains__(self, key: RecordKey) -> bool:
         return key in self._records
 
+    def require_writable(self) -> None:
+        """Make the file if there is none, and take away a torn last line.
+
+        Raises MissingError where the file cannot be written: before there is anything to lose.
+        """
+        with self._appending() as file:
+            self._catch_up(file, repair=True)
+
     def append(self, record: Record) -> bool:
         """Add a record to the file; False where another process has added one with the same key.
 
         Raises MissingError where the file cannot be written.
         """
-        try:
-            with self._locked() as file:
-                self._catch_up(file, repair=True)
-                if record.key in self._records:
-                    return False
-                self._write(file, encode(record))
-        except OSError as error:
-            raise MissingError(f"cannot write the records {self.path}: {error.strerror or error}") from error
+        with self._appending() as file:
+            self._catch_up(file, repair=True)
+            if record.key in self._records:
+                return False
+            self._write(file, encode(record))
         self._lines += 1
         self._records[record.key] = record
         return True
+
+    @contextmanager
+    def _appending(self) -> Iterator[int]:
+        try:
+            with self._locked() as file:
+                yield file
+        except OSError as error:
+            raise MissingError(f"cannot write the records {self.path}: {error.strerror or error}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -86,8 +107,11 @@ class RecordStore:
             if _is_record(tail):
                 lines.append(tail)
                 os.write(file, b"\n")
-            else:
+            elif _is_torn(tail):
                 os.ftruncate(file, status.st_size - len(tail))
+            else:
+                # What no run of ours has begun is not ours to take away.
+                lines.append(tail)
         for line in lines:
             record = decode(line, f"{self.path}:{self._lines + 1}")
             self._lines += 1
@@ -153,6 +177,11 @@ def _is_record(line: bytes) -> bool:
     except UserError:
         return False
     return True
+
+
+def _is_torn(tail: bytes) -> bool:
+    """Whether a last line without an end is the beginning of a record, as a killed process leaves it."""
+    return tail.startswith(_BEGINNING) or _BEGINNING.startswith(tail)
 
 
 def _read(file: int, offset: int) -> bytes:

@@ -12,16 +12,16 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from mnv3c.compiler.tune.choice import NOISE, fusion_pays
 from mnv3c.compiler.tune.layer_state import LayerState
 from mnv3c.compiler.tune.measure import Measure, Measurement, Trial
 from mnv3c.compiler.tune.ranking import Sample, distinct, expected_improvement
 from mnv3c.compiler.tune.record import Record
+from mnv3c.compiler.tune.recording import measured_record
 from mnv3c.compiler.tune.space import Task
-from mnv3c.compiler.tune.store import RecordStore, device_class
-from mnv3c.compiler.tune.work import HASH_DIGITS, Work, WorkKey, candidate_name, kernels_fingerprint, work_key
+from mnv3c.compiler.tune.store import RecordStore
+from mnv3c.compiler.tune.work import HASH_DIGITS, Work, WorkKey, kernels_fingerprint, work_key
 from mnv3c.graph.errors import MissingError
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, GroupWork
@@ -134,7 +134,7 @@ class _Run:
         here = (self._tuner.device.target, self._fingerprint, self._tuner.threads)
         for record in self._tuner.store.records:
             layer = self._layers.get((record.layer, record.storage))
-            if layer is None or record.candidate not in layer.task.names:
+            if layer is None or record.basis != "measured" or record.candidate not in layer.task.names:
                 continue
             same = (record.target, record.device_fingerprint, record.threads) == here
             if same and record.kernels == kernels_fingerprint(layer.task.candidates[0]):
@@ -158,7 +158,8 @@ class _Run:
         return count > 0
 
     def _keep(self, layer: LayerState, measurement: Measurement) -> None:
-        record = self._record(measurement)
+        tuner = self._tuner
+        record = measured_record(measurement, tuner.device, tuner.threads, tuner.host)
         self._tuner.store.append(record)
         layer.add([record])
         self._measured += record.status == "ok"
@@ -179,32 +180,6 @@ class _Run:
         if not self._counts:
             return None
         return _sum((layer.latency_ms, self._counts.get(key, 0)) for key, layer in self._layers.items())
-
-    def _record(self, measurement: Measurement) -> Record:
-        task, candidate, times, device = measurement.task, measurement.candidate, measurement.times, self._tuner.device
-        return Record(
-            layer=task.layer,
-            storage=task.key[1],
-            target=device.target,
-            device=device.name,
-            device_class=device_class(device),
-            device_fingerprint=self._fingerprint,
-            threads=self._tuner.threads,
-            kernels=kernels_fingerprint(candidate),
-            family=candidate.family,
-            parameters=dict(candidate.parameters),
-            status=measurement.status,
-            reason=measurement.reason,
-            median_us=round(times.median_us, 3) if times else None,
-            min_us=round(times.min_us, 3) if times else None,
-            baseline=candidate_name(times.baseline) if times else "",
-            baseline_us=round(times.baseline_us, 3) if times else None,
-            ratio=round(times.ratio, 5) if times else None,
-            ratio_error=round(times.ratio_error, 5) if times else None,
-            n=times.n if times else 0,
-            when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            host=self._tuner.host,
-        )
 
     def _next_trials(self) -> list[Trial]:
         left_s = self._end_s - self._tuner.clock()

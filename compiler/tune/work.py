@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mnv3c.compiler.cache import source_fingerprint
+from mnv3c.compiler.cache import generator_fingerprint
 from mnv3c.compiler.tune.record import choice_text
 from mnv3c.graph.layer import LayerKey
 from mnv3c.graph.ops import Conv2d
@@ -27,9 +27,9 @@ class Given:
 def work_key(work: Work) -> WorkKey:
     """How records name a layer or a group.
 
-    A layer has the text of its `graph.layer.LayerKey`. A group has those of its parts, joined by ` | `, and where a
-    part does not simply read the one before it, `from=` with the sources of every part (see `GroupWork`), as
-    `from=-1/0/1,-1`.
+    A layer has the text of its `graph.layer.LayerKey`, and ` weights=fp16` where its weight is stored so. A group has
+    those of its parts, joined by ` | `, and where a part does not simply read the one before it, `from=` with the
+    sources of every part (see `GroupWork`), as `from=-1/0/1,-1`.
     """
     storage = tuple(given.storage for given in given_tensors(work))
     if isinstance(work, LayerWork):
@@ -84,7 +84,7 @@ def candidate_name(candidate: Candidate) -> str:
 
 def kernels_fingerprint(candidate: Candidate) -> str:
     """Fingerprint of the sources that generate a candidate's kernel."""
-    return source_fingerprint(type(candidate).__module__.rpartition(".")[0])[:HASH_DIGITS]
+    return generator_fingerprint(type(candidate))[:HASH_DIGITS]
 
 
 def _layer_text(work: LayerWork) -> str:
@@ -92,7 +92,8 @@ def _layer_text(work: LayerWork) -> str:
     # As in `graph.layer.layer_key`: without an activation both orders are the same work.
     if isinstance(op, Conv2d) and op.residual and op.activation is None:
         op = replace(op, residual="before_activation")
-    return str(LayerKey(op, work.inputs))
+    text = str(LayerKey(op, work.inputs))
+    return text if work.weights == "fp32" else f"{text} weights={work.weights}"
 
 
 def _section(work: GroupWork, first: int, end: int) -> Work:

@@ -1,11 +1,13 @@
-"""A process of its own for work that may crash or never end: it costs that work only."""
+"""A process of its own for work that may crash, never end or take all memory: it costs that work only."""
 
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +20,10 @@ _START_LIMIT_S = 120.0
 # The worker's own alarm ends it at the limit, even where this process has died; this is for one that cannot be alarmed.
 _GRACE_S = 5.0
 _MESSAGE_CHARACTERS = 160
+_LAST_WORDS_BYTES = 1 << 14
+# Nothing that a worker writes, an object or its last words, comes near this.
+_MOST_FILE_BYTES = 64 << 20
+_SHARE_OF_MEMORY = 0.5  # of the machine's, for one worker
 
 
 class WorkerDiedError(Exception):
@@ -48,12 +54,13 @@ class IsolatedWorker:
     def call(self, request: object, limit_s: float) -> Any:
         """The answer to a request.
 
-        Raises RequestFailedError where it raised an exception, WorkerDiedError where the process crashed or took longer
-        than `limit_s`, and MissingError where that was raised or no process can be started.
+        Raises RequestFailedError where it raised an exception or cannot be sent, WorkerDiedError where the process
+        crashed or took longer than `limit_s`, and MissingError where that was raised or no process can be started.
         """
+        message = _pickled((request, limit_s))
         connection = self._started()
         try:
-            connection.send((request, limit_s))
+            connection.send_bytes(message)
             answered = connection.poll(limit_s + _GRACE_S)
             kind, answer = connection.recv() if answered else ("late", None)
         except (EOFError, OSError):
@@ -106,8 +113,9 @@ class IsolatedWorker:
             ready = ours.poll(_START_LIMIT_S) and ours.recv()
         except EOFError:
             ready = None
-        # Both have it open: without a name nothing is left behind, however they end.
-        Path(path).unlink(missing_ok=True)
+        finally:
+            # Both have it open: without a name nothing is left behind, however they end.
+            Path(path).unlink(missing_ok=True)
         if not ready:
             message = self._last_words()
             self.close()
@@ -123,20 +131,39 @@ class IsolatedWorker:
         self.close()
         if code == -signal.SIGALRM:
             return WorkerDiedError("timeout", _too_long(limit_s))
-        how = _signal_name(-code) if code is not None and code < 0 else f"exit status {code}"
+        how = _how_it_ended(code)
         return WorkerDiedError("crash", f"{how}: {words}" if words else how)
 
     def _last_words(self) -> str:
         if self._said is None:
             return ""
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return "".join(c if c.isprintable() else "?" for c in last)[:_MESSAGE_CHARACTERS]
+        length = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, length - _LAST_WORDS_BYTES))
+        lines = self._said.read(_LAST_WORDS_BYTES).decode(errors="replace").split("\n")
+        return printable(next((line for line in reversed(lines) if line.strip()), ""))
+
+
+def printable(text: str, characters: int = _MESSAGE_CHARACTERS) -> str:
+    """The beginning of a text, as one line without anything that a terminal or a file of records would stumble over."""
+    line = " ".join(text[: 8 * characters].split())
+    return "".join(c if c.isprintable() else "?" for c in line)[:characters]
+
+
+def _pickled(message: object) -> bytes:
+    try:
+        return pickle.dumps(message)
+    except Exception as error:
+        raise RequestFailedError(printable(f"{type(error).__name__}: {error}")) from error
 
 
 def _too_long(limit_s: float) -> str:
     return f"took longer than {limit_s:.3g} s"
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "it went silent"
+    return _signal_name(-code) if code < 0 else f"exit status {code}"
 
 
 def _signal_name(number: int) -> str:
@@ -151,8 +178,9 @@ def _serve(connection: Connection, make_handler: Callable[[], Handler], said: st
     sys.stdout.flush()
     os.dup2(output, 1)
     os.dup2(output, 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_resources()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    threading.Thread(target=_follow_parent, daemon=True).start()
     handler = make_handler()
     connection.send(True)
     while True:
@@ -160,6 +188,8 @@ def _serve(connection: Connection, make_handler: Callable[[], Handler], said: st
             request, limit_s = connection.recv()
         except EOFError:
             return
+        # The last words are those of this request; what is printed without end takes no lasting place.
+        os.ftruncate(output, 0)
         signal.setitimer(signal.ITIMER_REAL, limit_s)
         answer = _answer(handler, request)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -169,10 +199,32 @@ def _serve(connection: Connection, make_handler: Callable[[], Handler], said: st
             return
 
 
+def _limit_resources() -> None:
+    """A runaway allocation shall fail here, before the machine runs out of memory and picks whom to kill."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: _MOST_FILE_BYTES,
+        resource.RLIMIT_DATA: int(_SHARE_OF_MEMORY * machine_bytes),
+    }
+    for kind, limit in limits.items():
+        _, hard = resource.getrlimit(kind)
+        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def _follow_parent() -> None:
+    """End with the process that started this one, also in the middle of work that would take long yet."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _answer(handler: Handler, request: object) -> tuple[str, Any]:
     try:
         return "done", handler(request)
     except MissingError as error:
         return "missing", str(error)
     except Exception as error:
-        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:_MESSAGE_CHARACTERS]
+        return "failed", printable(f"{type(error).__name__}: {error}")

@@ -10,12 +10,13 @@ TVM is imported when a kernel is built, not when this module is.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mnv3c.targets.cpu.lanes import Piece
 
 Expr = Any
 Buffer = Any
+Dtype = Literal["float32", "float16"]
 
 # A value that is loaded and stored costs about as much as this many multiply-adds.
 MOVE = 4
@@ -23,9 +24,14 @@ MOVE = 4
 _WORTH_SHARING = 1 << 17
 
 
+def worth_sharing(work: int) -> bool:
+    """Whether so many multiply-adds are worth waking other threads for; a value only moved counts as MOVE of them."""
+    return work >= _WORTH_SHARING
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """A flat float32 argument of a kernel.
+    """A flat argument of a kernel.
 
     A `caller` buffer comes straight from the user of the C API and may have any alignment; every other one starts at a
     multiple of 64 bytes.
@@ -34,6 +40,7 @@ class Parameter:
     name: str
     elements: int
     caller: bool = False
+    dtype: Dtype = "float32"
 
 
 class KernelBuilder:
@@ -55,7 +62,7 @@ class KernelBuilder:
 
         `work` is about the number of multiply-adds; a value that is only moved counts as MOVE of them.
         """
-        loop = self._ir.parallel if work >= _WORTH_SHARING else self._ir.serial
+        loop = self._ir.parallel if worth_sharing(work) else self._ir.serial
         return loop(extent)  # type: ignore[no-any-return]
 
     @contextmanager
@@ -82,12 +89,32 @@ class KernelBuilder:
         return scalar if lanes == 1 else self._tirx.Broadcast(scalar, lanes)
 
     def load(self, buffer: Buffer, index: Expr, lanes: int) -> Expr:
-        """`lanes` consecutive floats."""
-        return buffer[index] if lanes == 1 else buffer.vload([index], f"float32x{lanes}")
+        """`lanes` consecutive floats; those of a float16 buffer are converted."""
+        value = buffer[index] if lanes == 1 else buffer.vload([index], f"{buffer.dtype}x{lanes}")
+        if buffer.dtype == "float32":
+            return value
+        return self._tirx.Cast("float32" if lanes == 1 else f"float32x{lanes}", value)
 
     def store(self, buffer: Buffer, index: Expr, value: Expr, lanes: int) -> None:
         """Store `lanes` consecutive floats."""
         self._ir.buffer_store(buffer, value, [index if lanes == 1 else self._tirx.Ramp(index, 1, lanes)])
+
+    def intrinsic(self, name: str, *arguments: Expr) -> None:
+        """A statement that calls one of LLVM's intrinsics that gives nothing back."""
+        self._ir.evaluate(self._ir.call_llvm_intrin("void", name, *arguments))
+
+    def integer(self, value: Expr, bits: int) -> Expr:
+        """A signed integer of so many bits."""
+        return self._tirx.const(value, f"int{bits}")
+
+    def address(self, buffer: Buffer, index: Expr) -> Expr:
+        """Where an element lies; the index may lie outside the buffer."""
+        return self._ir.address_of(buffer[index])
+
+    def prefetch(self, buffer: Buffer, index: Expr) -> None:
+        """Ask for a value's cache line, as far as the second level; the index may lie outside the buffer."""
+        read, second_level, data = (self.integer(value, 32) for value in (0, 2, 1))
+        self.intrinsic("llvm.prefetch", self.address(buffer, index), read, second_level, data)
 
     def minimum(self, a: Expr, b: Expr) -> Expr:
         """Elementwise minimum."""
@@ -113,6 +140,27 @@ class KernelBuilder:
         """int32 bits as float32."""
         return self._tirx.reinterpret("float32" if lanes == 1 else f"float32x{lanes}", bits)
 
+    def bits(self, value: Expr, lanes: int) -> Expr:
+        """The bits of floats as uint32."""
+        return self._tirx.reinterpret("uint32" if lanes == 1 else f"uint32x{lanes}", value)
+
+    def bit_mask(self, value: int, lanes: int) -> Expr:
+        """A uint32 constant in every lane."""
+        scalar = self._tirx.const(value, "uint32")
+        return scalar if lanes == 1 else self._tirx.Broadcast(scalar, lanes)
+
+    def bit_and(self, a: Expr, b: Expr) -> Expr:
+        """Bitwise and."""
+        return self._tirx.bitwise_and(a, b)
+
+    def bit_or(self, a: Expr, b: Expr) -> Expr:
+        """Bitwise or."""
+        return self._tirx.bitwise_or(a, b)
+
+    def shift_right(self, a: Expr, b: Expr) -> Expr:
+        """Bits shifted to the right, zeros coming in."""
+        return self._tirx.shift_right(a, b)
+
     def to_int(self, value: Expr, lanes: int) -> Expr:
         """float32 to int32, towards zero."""
         return self._tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", value)
@@ -134,37 +182,42 @@ class KernelBuilder:
         """A tile of accumulators, rows x pieces."""
         return Registers(self, rows, pieces)
 
-    def local(self, count: int, lanes: int) -> Buffer:
-        """`count` vectors that live in registers."""
-        dtype = "float32" if lanes == 1 else f"float32x{lanes}"
-        return self._ir.alloc_buffer((count,), dtype, scope="local")
+    def local(self, lanes: int, dtype: str = "float32") -> Buffer:
+        """One vector that lives in a register.
 
-    def set_local(self, buffer: Buffer, index: int, value: Expr) -> None:
-        """Assign one vector of a local buffer."""
-        self._ir.buffer_store(buffer, value, [index])
+        Without the annotation TVM would lower it to a call for workspace memory. So it stays on the stack, and LLVM
+        moves it into a register. Storage rewriting has to be off (compiler/build.py): it drops the annotation.
+        """
+        return self._alloc(1, dtype if lanes == 1 else f"{dtype}x{lanes}")
+
+    def scratch(self, elements: int) -> Buffer:
+        """A few floats on the stack."""
+        return self._alloc(elements, "float32")
+
+    def _alloc(self, count: int, dtype: str) -> Buffer:
+        return self._ir.alloc_buffer((count,), dtype, scope="local", annotations={"disable_lower_builtin": True})
+
+    def set_local(self, buffer: Buffer, value: Expr) -> None:
+        """Assign the vector of a local buffer."""
+        self._ir.buffer_store(buffer, value, [0])
 
 
 class Registers:
-    """A register tile: rows x pieces vectors. Each width has a buffer of its own, since TIR buffers have one dtype."""
+    """A register tile: rows x pieces vectors, each a local of its own."""
 
     def __init__(self, kernel: KernelBuilder, rows: int, pieces: Sequence[Piece]) -> None:
         self._kernel = kernel
         self.rows = rows
         self.pieces = tuple(pieces)
-        widths = sorted({piece.lanes for piece in pieces}, reverse=True)
-        members = {w: [p for p, piece in enumerate(pieces) if piece.lanes == w] for w in widths}
-        self._buffers = {w: kernel.local(rows * len(members[w]), w) for w in widths}
-        self._column = {p: (w, c, len(members[w])) for w in widths for c, p in enumerate(members[w])}
+        self._vectors = [[kernel.local(piece.lanes) for piece in pieces] for _ in range(rows)]
 
     def get(self, row: int, piece: int) -> Expr:
         """The vector at (row, piece)."""
-        width, column, count = self._column[piece]
-        return self._buffers[width][row * count + column]
+        return self._vectors[row][piece][0]
 
     def set(self, row: int, piece: int, value: Expr) -> None:
         """Assign the vector at (row, piece)."""
-        width, column, count = self._column[piece]
-        self._kernel.set_local(self._buffers[width], row * count + column, value)
+        self._kernel.set_local(self._vectors[row][piece], value)
 
     def clear(self) -> None:
         """Set every vector to zero."""
@@ -192,7 +245,7 @@ def build_prim_func(symbol: str, parameters: Sequence[Parameter], body: Callable
         ir.func_name(symbol)
         ir.func_attr({"global_symbol": symbol, "tirx.noalias": True})
         buffers = tuple(
-            ir.arg(p.name, ir.buffer((p.elements,), "float32", align=4 if p.caller else 64)) for p in parameters
+            ir.arg(p.name, ir.buffer((p.elements,), p.dtype, align=4 if p.caller else 64)) for p in parameters
         )
         body(KernelBuilder(), *buffers)
     return builder.get()

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder, Parameter, build_prim_func
+from mnv3c.targets.cpu.builder import Buffer, Dtype, Expr, KernelBuilder, Parameter, build_prim_func
 from mnv3c.targets.cpu.lanes import Piece, Run
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Array
+from mnv3c.targets.target import Array, Packed
 
 # Takes one finished vector of sums: (column, channel, lanes, value).
 Put = Callable[[Expr, Expr, int, Expr], None]
@@ -28,7 +28,21 @@ class CpuKernel:
         """The schedule's parameters."""
         return {}
 
-    def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
+    @property
+    def tiles(self) -> bool:
+        """Whether it uses the tile registers of x86_64."""
+        return False
+
+    @property
+    def streams(self) -> bool:
+        """Whether it uses each of its weights once."""
+        return False
+
+    def asking_ahead(self, weight_bytes: int) -> "CpuKernel | None":
+        """The same kernel, asking for weights behind its own; None where it cannot."""
+        return None
+
+    def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """The weights as the kernel reads them."""
         return ()
 
@@ -63,11 +77,12 @@ class Operands:
 
 
 def convolution_buffers(
-    given: Parameter, weights: int, bias: int, outputs: int, *, residual: bool
+    given: Parameter, weights: int, bias: int, outputs: int, *, residual: bool, weight_dtype: Dtype = "float32"
 ) -> tuple[Parameter, ...]:
-    """Arguments of a layer with weights: input, [residual], weight, bias, output; sizes in floats."""
+    """Arguments of a layer with weights: input, [residual], weight, bias, output; sizes in elements."""
     skip = (Parameter("residual", outputs),) if residual else ()
-    return (given, *skip, Parameter("weight", weights), Parameter("bias", bias), Parameter("output", outputs))
+    weight = Parameter("weight", weights, dtype=weight_dtype)
+    return (given, *skip, weight, Parameter("bias", bias), Parameter("output", outputs))
 
 
 def for_blocks(k: KernelBuilder, blocks: Sequence[Run], body: Callable[[Expr, Sequence[Piece]], None]) -> None:

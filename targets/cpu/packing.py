@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mnv3c.targets.cpu.lanes import Lanes, Run
 from mnv3c.targets.target import Array
@@ -36,3 +37,11 @@ def pack_layer(
     weight = weights["weight"].reshape(depth, channels)
     blocks = lanes.blocks(channels, vectors)
     return pack_columns(weight, blocks, lanes), pack_bias(weights.get("bias"), channels, lanes)
+
+
+def as_halves(weight: Array) -> npt.NDArray[np.float16]:
+    """The same values as float16: they were rounded to halves before (see graph.passes.round_weights)."""
+    with np.errstate(over="ignore"):
+        halves = weight.astype(np.float16)
+    assert np.array_equal(halves.astype(np.float32), weight), "a weight was not rounded to half precision"
+    return halves

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from mnv3c.graph.ops import GlobalAveragePool, Pool2d
-from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter
-from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors, share_blocks
+from mnv3c.targets.cpu.builder import MOVE, Buffer, Expr, KernelBuilder, Parameter, worth_sharing
+from mnv3c.targets.cpu.kernel import CpuKernel, for_vectors, sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, Piece, device_lanes
 from mnv3c.targets.cpu.window import (
     MAX_PRINTED_TAPS,
@@ -110,41 +110,78 @@ class WindowPool(CpuKernel):
 
 @dataclass(frozen=True)
 class GlobalPool(CpuKernel):
-    """The mean of every channel over the whole map."""
+    """The mean of every channel over the whole map.
+
+    Each of `chunks` adds up rows of its own, which the same thread has mostly just written: to fetch them from another
+    core takes twice as long as to add them.
+    """
 
     family: ClassVar[str] = "global_pool"
     rows: int
     channels: int
     lanes: Lanes
+    chunks: int = 1
+
+    @property
+    def workspace_elements(self) -> int:
+        """The sums of each chunk."""
+        return self.chunks * self.lanes.stored(self.channels) if self.chunks > 1 else 0
 
     def buffers(self) -> Sequence[Parameter]:
-        """Input, output."""
+        """Input, [workspace], output."""
         stored = self.lanes.stored(self.channels)
-        return Parameter("input", self.rows * stored), Parameter("output", stored)
+        workspace = (Parameter("workspace", self.workspace_elements),) if self.chunks > 1 else ()
+        return (Parameter("input", self.rows * stored), *workspace, Parameter("output", stored))
 
     def body(self, k: KernelBuilder, *buffers: Buffer) -> None:
-        def mean(start: Expr, pieces: Sequence[Piece]) -> None:
-            self._mean(k, buffers, start, pieces[0])
+        x, *workspace, output = buffers
+        stored, blocks = self.lanes.stored(self.channels), self.lanes.blocks(self.channels, 1)
+        share = 1.0 / self.rows
+        if not workspace:
+            for_vectors(k, blocks, lambda at, piece: self._sum(k, x, at, self.rows, output, at, piece, share))
+            return
+        (sums,) = workspace
+        count = self.rows // self.chunks
+        with k.parallel(self.chunks, MOVE * self.rows * self.channels) as chunk:
+            start, target = chunk * count * stored, chunk * stored
+            for_vectors(k, blocks, lambda at, piece: self._sum(k, x, start + at, count, sums, target + at, piece, 1.0))
 
-        share_blocks(k, self.lanes.blocks(self.channels, 1), mean, MOVE * self.rows * self.channels)
+        def finish(at: Expr, piece: Piece) -> None:
+            total = k.load(sums, at, piece.lanes)
+            for chunk in range(1, self.chunks):
+                total = total + k.load(sums, at + chunk * stored, piece.lanes)
+            for row in range(self.chunks * count, self.rows):
+                total = total + k.load(x, at + row * stored, piece.lanes)
+            k.store(output, at, total * k.splat(share, piece.lanes), piece.lanes)
 
-    def _mean(self, k: KernelBuilder, buffers: tuple[Buffer, ...], channel: Expr, piece: Piece) -> None:
-        x, output = buffers
-        stored, at = self.lanes.stored(self.channels), channel + piece.offset
-        partial = min(_PARTIAL_SUMS, self.rows)
+        for_vectors(k, blocks, finish)
+
+    def _sum(
+        self,
+        k: KernelBuilder,
+        x: Buffer,
+        start: Expr,
+        rows: int,
+        target: Buffer,
+        at: Expr,
+        piece: Piece,
+        factor: float,
+    ) -> None:
+        """One vector of channels over `rows` rows, times a factor; several sums hide the latency of an addition."""
+        stored = self.lanes.stored(self.channels)
+        partial = min(_PARTIAL_SUMS, rows)
         sums = k.registers(partial, (piece,))
         for s in range(partial):
-            sums.set(s, 0, k.load(x, at + s * stored, piece.lanes))
-        with k.serial(self.rows // partial - 1) as r:
+            sums.set(s, 0, k.load(x, start + s * stored, piece.lanes))
+        with k.serial(rows // partial - 1) as r:
             for s in range(partial):
-                row = (r + 1) * partial + s
-                sums.set(s, 0, sums.get(s, 0) + k.load(x, row * stored + at, piece.lanes))
+                sums.set(s, 0, sums.get(s, 0) + k.load(x, start + ((r + 1) * partial + s) * stored, piece.lanes))
         total = sums.get(0, 0)
         for s in range(1, partial):
             total = total + sums.get(s, 0)
-        for row in range(self.rows - self.rows % partial, self.rows):
-            total = total + k.load(x, at + row * stored, piece.lanes)
-        k.store(output, at, total * k.splat(1.0 / self.rows, piece.lanes), piece.lanes)
+        for row in range(rows - rows % partial, rows):
+            total = total + k.load(x, start + row * stored, piece.lanes)
+        k.store(target, at, total * k.splat(factor, piece.lanes), piece.lanes)
 
 
 @dataclass(frozen=True)
@@ -159,7 +196,9 @@ class PoolFamily:
         if work.storage[0] != "target":
             return None
         if isinstance(op, GlobalAveragePool):
-            return (GlobalPool(x.spatial[0] * x.spatial[1], x.channels, lanes),)
+            rows = x.spatial[0] * x.spatial[1]
+            chunks = sharing_cores(device) if worth_sharing(MOVE * rows * x.channels) else 1
+            return (GlobalPool(rows, x.channels, lanes, min(chunks, rows)),)
         if not isinstance(op, Pool2d) or op.kernel[1] > MAX_PRINTED_TAPS:
             return None
         vertical, horizontal = convolution_axes(x, work.output, op)

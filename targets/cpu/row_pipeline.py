@@ -10,6 +10,9 @@ row into one row of the group's output. Nothing is computed twice, except a few 
         if it completes a window: depthwise row -> project row -> output
 
 Rows of the ring begin and end with columns of zeros, so the depthwise layer has no edges to care for along the width.
+
+Where even the ring is too large for the first-level cache, the outputs are cut into strips of columns, one after the
+other; a few columns of the first layer are computed by two strips.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +71,8 @@ class PointwiseStage:
 class RowPipeline(CpuKernel):
     """One fused group. `head` is the first layer, `vertical` and `horizontal` are the depthwise layer's axes.
 
-    `residual` says what the projection adds: nothing, the group's input, or the first layer's output.
+    The outputs are cut into `chunks` of rows and `strips` of columns; only a 1x1 head may have more than one strip.
+    The projection adds nothing, the group's input, or with `residual_from_head` the first layer's output.
     """
 
     family: ClassVar[str] = "row_pipeline"
@@ -82,20 +86,21 @@ class RowPipeline(CpuKernel):
     lanes: Lanes
     tile_columns: int
     chunks: int
+    strips: int = 1
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """The tiles of each part, and the number of chunks."""
+        """The tiles of each part, and the numbers of chunks and strips."""
         head = self.head
         rows = head.tile_rows if isinstance(head, PointwiseStage) else head.tile_columns
-        project = {} if self.project is None else {"project_rows": self.project.tile_rows}
+        last = self.project
         return {
             "head_rows": rows,
             "head_vectors": head.tile_vectors,
             "tile_columns": self.tile_columns,
-            **project,
-            **({} if self.project is None else {"project_vectors": self.project.tile_vectors}),
+            **({} if last is None else {"project_rows": last.tile_rows, "project_vectors": last.tile_vectors}),
             "chunks": self.chunks,
+            "strips": self.strips,
         }
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -124,7 +129,7 @@ class RowPipeline(CpuKernel):
         if isinstance(self.head, Direct):
             given, *parts, _ = self.head.buffers()
             return (given, *parts)
-        size = self.vertical.size * self.head.width * self.lanes.stored(self.head.depth)
+        size = self.vertical.size * self.horizontal.size * self.lanes.stored(self.head.depth)
         return (Parameter("input", size), *self.head.buffers("head"))
 
     @property
@@ -134,22 +139,42 @@ class RowPipeline(CpuKernel):
 
     @property
     def _chunk_elements(self) -> int:
-        row = 0 if self.project is None else self.horizontal.count * self.lanes.stored(self.channels)
+        row = 0 if self.project is None else self._strip_columns * self.lanes.stored(self.channels)
         return self._ring_rows * self._ring_row_elements + row
 
     @property
     def _ring_rows(self) -> int:
-        return (self.vertical.taps - 1) * self.vertical.tap_step + 1
+        return ring_rows(self.vertical)
+
+    @property
+    def _strip_columns(self) -> int:
+        """Outputs of one strip's row."""
+        return -(-self.horizontal.count // self.strips)
+
+    @property
+    def _reach(self) -> int:
+        """Columns of the first layer that a strip's windows read, padding included."""
+        return reach(self.horizontal, self._strip_columns)
+
+    @property
+    def _head_columns(self) -> int:
+        """Columns of the first layer that a strip computes."""
+        return min(self._reach, self.horizontal.size)
 
     @property
     def _left(self) -> int:
         return -self.horizontal.first
 
     @property
+    def _margin(self) -> int:
+        """Columns on both sides of a ring row that a strip at the border writes and nobody reads."""
+        return 0 if self.strips == 1 else reach(self.horizontal, 1) - 1
+
+    @property
     def _ring_columns(self) -> int:
-        """Columns of a ring row: the first layer's, and zeros on both sides as far as windows reach."""
-        last = int(self.horizontal.input(self.horizontal.count - 1, self.horizontal.taps - 1))
-        return self._left + max(self.horizontal.size, last + 1)
+        """Columns of a ring row."""
+        whole = self._left + self.horizontal.size if self.strips == 1 else 0
+        return max(self._reach, whole) + 2 * self._margin
 
     @property
     def _ring_row_elements(self) -> int:
@@ -162,46 +187,62 @@ class RowPipeline(CpuKernel):
         project = Operands(workspace, None, projection[0], projection[1], output) if projection else None
         rows = -(-self.vertical.count // self.chunks)
         work = self.vertical.size * self.horizontal.size * self.channels * self.vertical.taps
-        with k.parallel(self.chunks, work) as chunk:
-            ring = chunk * self._chunk_elements
-            self._clear_borders(k, workspace, ring)
+        with k.parallel(self.chunks, work) as chunk, k.serial(self.strips) as number:
+            strip = self._strip(k, chunk * self._chunk_elements, number)
+            self._clear_borders(k, workspace, strip, number)
             first = chunk * rows
             count = rows if self.vertical.count % self.chunks == 0 else k.minimum(rows, self.vertical.count - first)
             top = self.vertical.input(first, 0)
             with k.serial((count - 1) * self.vertical.step + self._ring_rows) as step:
                 row = top + step
                 with k.when(k.both(row >= 0, row < self.vertical.size)):
-                    self._head_row(k, head, ring, row)
+                    self._head_row(k, head, strip, row)
                 complete = step - (self._ring_rows - 1)
                 due = complete >= 0
                 if self.vertical.step > 1:
                     due = k.both(due, k.modulo(complete, self.vertical.step) == 0)
                 with k.when(due):
                     out_row = first + k.quotient(complete, self.vertical.step)
-                    self._window_row(k, window, ring, out_row)
+                    self._window_row(k, window, strip, out_row)
                     if self.project and project:
-                        self._project_row(k, self.project, project, head, ring, out_row)
+                        self._project_row(k, self.project, project, head, strip, out_row)
 
-    def _clear_borders(self, k: KernelBuilder, workspace: Buffer, ring: Expr) -> None:
+    def _strip(self, k: KernelBuilder, ring: Expr, number: Expr) -> "_Strip":
+        """Where a strip works. The last one moves back to stay inside; so do the columns that it computes."""
+        if self.strips == 1:
+            return _Strip(ring, 0, self.horizontal.first, 0)
+        start = k.minimum(number * self._strip_columns, self.horizontal.count - self._strip_columns)
+        origin = self.horizontal.input(start, 0)
+        head = k.maximum(0, k.minimum(origin, self.horizontal.size - self._head_columns))
+        return _Strip(ring, start, origin, head)
+
+    def _clear_borders(self, k: KernelBuilder, workspace: Buffer, strip: "_Strip", number: Expr) -> None:
+        last = self.strips - 1
+        left = (0, 0, self._left)
+        end = self.horizontal.count - self._strip_columns
+        right = (last, self.horizontal.size - int(self.horizontal.input(end, 0)), self._ring_columns - 2 * self._margin)
+        for where, first, stop in (left, right):
+            if stop > first:
+                with k.when(number == where):
+                    self._clear(k, workspace, strip, first, stop)
+
+    def _clear(self, k: KernelBuilder, workspace: Buffer, strip: "_Strip", first: int, end: int) -> None:
         stored, blocks = self.lanes.stored(self.channels), self.lanes.blocks(self.channels, 1)
-        for first, end in ((0, self._left), (self._left + self.horizontal.size, self._ring_columns)):
-            if end <= first:
-                continue
-            with k.serial(self._ring_rows) as slot, k.serial(end - first) as column:
-                at = ring + slot * self._ring_row_elements + (column + first) * stored
+        with k.serial(self._ring_rows) as slot, k.serial(end - first) as column:
+            at = strip.ring + slot * self._ring_row_elements + (column + first + self._margin) * stored
+            for_vectors(
+                k,
+                blocks,
+                lambda channel, piece: k.store(workspace, at + channel, k.splat(0.0, piece.lanes), piece.lanes),
+            )
 
-                def zero(channel: Expr, piece: Piece, at: Expr = at) -> None:
-                    k.store(workspace, at + channel, k.splat(0.0, piece.lanes), piece.lanes)
-
-                for_vectors(k, blocks, zero)
-
-    def _ring_at(self, k: KernelBuilder, ring: Expr, row: Expr, column: Expr) -> Expr:
-        """Where a position of the first layer's output lies; `column` counts from the first real one."""
+    def _ring_at(self, k: KernelBuilder, strip: "_Strip", row: Expr, column: Expr) -> Expr:
+        """Where a position of the first layer's output lies; `column` counts from the strip's origin."""
         slot = k.modulo(row, self._ring_rows)
-        return ring + slot * self._ring_row_elements + (column + self._left) * self.lanes.stored(self.channels)
+        return strip.ring + slot * self._ring_row_elements + (column + self._margin) * self.lanes.stored(self.channels)
 
-    def _head_row(self, k: KernelBuilder, operands: Operands, ring: Expr, row: Expr) -> None:
-        start = self._ring_at(k, ring, row, 0)
+    def _head_row(self, k: KernelBuilder, operands: Operands, strip: "_Strip", row: Expr) -> None:
+        start = self._ring_at(k, strip, row, strip.head - strip.origin)
         stored, epilogue = self.lanes.stored(self.channels), self.head.epilogue
 
         def put(column: Expr, channel: Expr, lanes: int, value: Expr) -> None:
@@ -211,20 +252,25 @@ class RowPipeline(CpuKernel):
         if isinstance(self.head, Direct):
             self.head.row(k, operands, row, put)
         else:
-            depth, width = self.lanes.stored(self.head.depth), self.head.width
-            self.head.row(k, operands, lambda column: (row * width + column) * depth, put)
+            depth, width = self.lanes.stored(self.head.depth), self.horizontal.size
+            self.head.row(k, operands, lambda column: (row * width + strip.head + column) * depth, put)
 
-    def _window_row(self, k: KernelBuilder, operands: Operands, ring: Expr, row: Expr) -> None:
+    def _window_row(self, k: KernelBuilder, operands: Operands, strip: "_Strip", row: Expr) -> None:
         stored, out_width = self.lanes.stored(self.channels), self.horizontal.count
         padded = Axis(
-            self._ring_columns, out_width, self.horizontal.step, 0, self.horizontal.taps, self.horizontal.tap_step
+            self._ring_columns,
+            self._strip_columns,
+            self.horizontal.step,
+            0,
+            self.horizontal.taps,
+            self.horizontal.tap_step,
         )
         window = Window(self.vertical, padded)
-        result = ring + self._ring_rows * self._ring_row_elements if self.project else row * out_width * stored
+        result = self._window_at(strip) if self.project else (row * out_width + strip.start) * stored
 
         def tile(columns: ColumnTile, channel: Expr, pieces: Sequence[Piece]) -> None:
             def at(y: Expr, x: Expr) -> Expr:
-                return self._ring_at(k, ring, y, x - self._left) + channel
+                return self._ring_at(k, strip, y, x) + channel
 
             sums = window.tile(k, operands, row, columns, channel, pieces, at)
             for c in range(columns.width):
@@ -241,17 +287,44 @@ class RowPipeline(CpuKernel):
             lambda columns: for_blocks(k, blocks, lambda channel, pieces: tile(columns, channel, pieces)),
         )
 
+    def _window_at(self, strip: "_Strip") -> Expr:
+        """Where the depthwise layer's row lies."""
+        return strip.ring + self._ring_rows * self._ring_row_elements
+
     def _project_row(
-        self, k: KernelBuilder, project: PointwiseStage, operands: Operands, head: Operands, ring: Expr, row: Expr
+        self, k: KernelBuilder, project: PointwiseStage, operands: Operands, head: Operands, strip: "_Strip", row: Expr
     ) -> None:
         stored, out_width = self.lanes.stored(project.columns), self.horizontal.count
-        window_row = ring + self._ring_rows * self._ring_row_elements
         skip = operands.input if self.residual_from_head else head.input
 
         def put(column: Expr, channel: Expr, lanes: int, value: Expr) -> None:
-            at = (row * out_width + column) * stored + channel
-            skip_at = self._ring_at(k, ring, row, column) + channel if self.residual_from_head else at
+            at = (row * out_width + strip.start + column) * stored + channel
+            position = strip.start + column - strip.origin
+            skip_at = self._ring_at(k, strip, row, position) + channel if self.residual_from_head else at
             k.store(operands.output, at, project.epilogue.apply(k, value, lanes, skip, skip_at), lanes)
 
-        inner = self.lanes.stored(self.channels)
+        inner, window_row = self.lanes.stored(self.channels), self._window_at(strip)
         project.row(k, operands, lambda column: window_row + column * inner, put)
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Where a strip of columns works: its ring, its first output, and columns of the first layer.
+
+    `origin` is the first one that its windows read, in the padding perhaps, `head` the first one that it computes.
+    """
+
+    ring: Expr
+    start: Expr
+    origin: Expr
+    head: Expr
+
+
+def ring_rows(vertical: Axis) -> int:
+    """Rows of the first layer that one row of outputs reads."""
+    return (vertical.taps - 1) * vertical.tap_step + 1
+
+
+def reach(horizontal: Axis, outputs: int) -> int:
+    """Columns of the first layer that so many neighbouring outputs read, padding included."""
+    return horizontal.step * (outputs - 1) + (horizontal.taps - 1) * horizontal.tap_step + 1

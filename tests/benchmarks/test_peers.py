@@ -91,6 +91,14 @@ def test_two_artifacts_need_labels(bench: Bench) -> None:
     assert done.returncode == 2 and "a label of its own" in done.stderr
 
 
+def test_an_artifact_says_how_its_weights_are_stored(bench: Bench) -> None:
+    done = run(bench.folder, "-m", "mnv3c", "compile", *TINY, "--weights", "fp16", "-o", "half", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = bench.document("--peers", "", "--artifact", "half=half")["rows"]
+    assert [row["precision"] for row in rows] == ["fp32", "fp16 weights"]
+    assert rows[1]["max_error"] == pytest.approx(json.loads(done.stdout)["weights_error"], rel=0.05)
+
+
 def test_wrong_outputs_are_not_ranked(bench: Bench) -> None:
     other = run(bench.folder, "-m", "mnv3c", "compile", *TINY, "--seed", "1", "-o", "other", "--json")
     assert other.returncode == 0, other.stderr

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-FIELDS = {"path", "files", "triple", "compile_s", "peak_activation_bytes", "weights_bytes", "layers"}
+FIELDS = {"path", "files", "triple", "compile_s", "peak_activation_bytes", "weights_bytes", "threads", "layers"}
 LAYER_FIELDS = {"name", "kind", "in", "out", "macs", "bytes_in", "bytes_out", "kernel", "parameters"}
 PATIENCE_S = 60.0
 
@@ -79,6 +80,27 @@ def test_summary_says_where_and_how(mnv3c: Any, tiny_yaml: Path, tmp_path: Path)
     assert {path.name for path in listed} | {"graph.yaml"} == set(files(tmp_path / "out"))
     assert f"run it here:       mnv3c run {tmp_path / 'out'}" in lines
     assert any(line.startswith("run it on a board: scp ") and line.endswith("-bench --profile") for line in lines)
+
+
+def test_weights_in_half_precision(mnv3c: Any, tiny_yaml: Path, tiny: Path, tmp_path: Path) -> None:
+    words = ("compile", tiny_yaml, "-o", tmp_path / "out", "--weights", "fp16")
+    document = mnv3c(*words, "--json").document
+    assert set(document) == FIELDS | {"lower_bound_activation_bytes", "weights_precision", "weights_error"}
+    assert document["weights_precision"] == "fp16" and 0 < document["weights_error"] < 1e-2
+    plain, half = (yaml.safe_load((folder / "manifest.yaml").read_text()) for folder in (tiny, tmp_path / "out"))
+    assert "weights_precision" not in plain and "weights_error" not in plain
+    assert (half["weights_precision"], half["weights_error"]) == ("fp16", document["weights_error"])
+    assert document["weights_bytes"] == half["memory"]["weights_bytes"] < plain["memory"]["weights_bytes"]
+    last = document["layers"][-1]
+    assert (last["name"], last["kind"], last["kernel"]) == ("classifier", "dense+fp16", "gemm_fp16")
+    lines = mnv3c(*words).stdout.splitlines()
+    assert any(line.startswith("weights of matrix-vector layers in fp16 change the check") for line in lines)
+    outputs = [mnv3c("run", folder, "--json").document["outputs"][0]["top"] for folder in (tiny, tmp_path / "out")]
+    assert outputs[0] != outputs[1]
+    largest = max(abs(value) for _, value in outputs[0])
+    before, after = map(dict, outputs)
+    error = max(abs(before[index] - after[index]) for index in before) / largest
+    assert error == pytest.approx(document["weights_error"], rel=0.05)
 
 
 @pytest.mark.parametrize(

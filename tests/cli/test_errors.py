@@ -36,6 +36,11 @@ import pytest
         ("compile --device nope.yaml", "nope.yaml: there is no such file"),
         ("compile --target arm64 --device haswell", "device 'haswell' belongs to target 'x86_64', not to 'arm64'"),
         ("compile --os windows", "--os: 'windows' is not one of linux, android"),
+        ("compile --weights fp17", "--weights: 'fp17' is not one of fp32, fp16"),
+        (
+            "compile --weights fp16 --device sifive-u74",
+            "device 'sifive-u74' cannot convert fp16 weights: its llvm.cpu and llvm.features have no zvfhmin or zvfh",
+        ),
         ("compile --dump nope", "--dump: 'nope' is not one of drop-identities"),
         ("compile --resolution 8192", "takes 4294967296 bytes, over 2147483647"),
         ("run nope", "nope: no such folder; make an artifact with mnv3c compile"),

@@ -6,12 +6,14 @@ import pytest
 import yaml
 from tests.cli.conftest import Mnv3c
 
-from mnv3c.compiler.tune.store import RecordStore, user_store_path
+from mnv3c.compiler.tune.space import Space
+from mnv3c.compiler.tune.store import RecordStore, user_store_path, write_records
 from mnv3c.graph.activation import RELU
 from mnv3c.graph.initialise import initialise
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.ops import Conv2d, Input
-from mnv3c.graph.yaml_io import save_graph
+from mnv3c.graph.yaml_io import load_graph, save_graph
+from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device, host_target
 
 
@@ -78,6 +80,32 @@ def test_compile_chooses_by_records(tuned: Path, two_layers: Path, tmp_path: Pat
     assert ran.code == 0, ran.stderr
 
 
+def test_compile_for_several_threads(
+    tuned: Path, two_layers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnv3c: Mnv3c
+) -> None:
+    """Records for one thread stand in for those for two, and those for two are taken where they are."""
+    monkeypatch.setenv("MNV3C_DATA_DIR", str(tmp_path))
+    own = user_store_path(find_device("host"))
+    write_records(own, RecordStore(tuned).records)
+    alone = mnv3c("compile", two_layers, "-o", tmp_path / "one", "--json").document
+    wide = mnv3c("compile", two_layers, "-o", tmp_path / "two", "--threads", 2, "--json").document
+    assert (alone["threads"], wide["threads"]) == (1, 2)
+    assert [layer["parameters"] for layer in wide["layers"]] == [layer["parameters"] for layer in alone["layers"]]
+    manifest = yaml.safe_load((tmp_path / "two" / "manifest.yaml").read_text(encoding="utf-8"))
+    assert manifest["threads"] == 2
+    device = find_device("host")
+    task = Space(load_graph(two_layers), load_target(device.target), device).tasks[0]
+    chosen = [layer["parameters"] for layer in alone["layers"]]
+    other = next(candidate for candidate in task.candidates if dict(candidate.parameters) not in chosen)
+    record = next(record for record in RecordStore(own).records if record.layer == task.layer)
+    by_two = {"threads": 2, "parameters": dict(other.parameters)}
+    RecordStore(own).append(record.model_copy(update=by_two))
+    document = mnv3c("compile", two_layers, "-o", tmp_path / "three", "--threads", 2, "--json").document
+    assert dict(other.parameters) in [layer["parameters"] for layer in document["layers"]]
+    refused = mnv3c("compile", two_layers, "-o", tmp_path / "four", "--threads", 0)
+    assert refused.code == 2 and "--threads" in refused.message
+
+
 def test_records_are_shown_and_merged(tuned: Path, tmp_path: Path, mnv3c: Mnv3c) -> None:
     records = RecordStore(tuned).records
     shown = mnv3c("records", "show", tuned)
@@ -96,8 +124,7 @@ def test_what_tune_refuses(two_layers: Path, tmp_path: Path, mnv3c: Mnv3c) -> No
     other = "arm64" if host_target() == "x86_64" else "x86_64"
     for words, code, message in (
         (("--on", "ssh"), 2, "--on: 'ssh' is not one of host"),
-        (("--strategy", "metaschedule"), 2, "--strategy: 'metaschedule' is not supported yet; take families"),
-        (("--strategy", "luck"), 2, "--strategy: 'luck' is not one of families"),
+        (("--strategy", "luck"), 2, "--strategy: 'luck' is not one of families, metaschedule"),
         (("--target", other), 3, f"target '{other}' cannot be measured here"),
         (("--threads", "0"), 2, "--threads"),
         (("--budget", "-1"), 2, "--budget"),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from mnv3c.compiler.assemble import assemble
-from mnv3c.compiler.build import KernelJob
+from mnv3c.compiler.build import KernelJob, compile_prim_funcs
 from mnv3c.compiler.grouping import ChooseGroup, fuse_always
 from mnv3c.compiler.lower import Choose, first_guess, lower
 from mnv3c.compiler.program import Argument, Program, Region
@@ -32,7 +32,7 @@ from mnv3c.targets.cpu.lanes import Lanes, device_lanes
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
-from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target
+from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Packed, Storage, Target, WeightPrecision
 
 Array = npt.NDArray[np.float32]
 # Vector bits and registers: AVX-512, AVX2, Neon, and a core without vectors.
@@ -46,14 +46,16 @@ class GuardedBuffer:
     """`values`, somewhere inside `whole`; all of `whole` outside `values` must keep its value."""
 
     whole: Array
-    values: Array
+    values: Packed
 
     @staticmethod
-    def of(values: Array, misaligned: bool = False) -> "GuardedBuffer":
-        flat = np.ascontiguousarray(values, np.float32).ravel()
-        whole = np.full(flat.size + 2 * _GUARD_FLOATS + 17, _GUARD_VALUE, np.float32)
+    def of(values: Packed, misaligned: bool = False) -> "GuardedBuffer":
+        half = values.dtype == np.float16
+        flat = np.ascontiguousarray(values, np.float16 if half else np.float32).ravel()
+        floats = -(-flat.nbytes // 4)
+        whole = np.full(floats + 2 * _GUARD_FLOATS + 17, _GUARD_VALUE, np.float32)
         start = _GUARD_FLOATS + (-whole[_GUARD_FLOATS:].ctypes.data % 64) // 4 + misaligned
-        inner = whole[start : start + flat.size]
+        inner = whole[start : start + floats].view(flat.dtype)[: flat.size]
         inner[:] = flat
         assert not inner.size or inner.ctypes.data % 64 == 4 * misaligned
         return GuardedBuffer(whole, inner)
@@ -64,7 +66,9 @@ class GuardedBuffer:
 
     def check(self) -> None:
         """Nothing was written outside."""
-        touched = int((self.whole != _GUARD_VALUE).sum()) - int((self.values != _GUARD_VALUE).sum())
+        start = (self.values.ctypes.data - self.whole.ctypes.data) // 4
+        behind = start + -(-self.values.nbytes // 4)
+        touched = int((self.whole[:start] != _GUARD_VALUE).sum()) + int((self.whole[behind:] != _GUARD_VALUE).sum())
         assert touched == 0, f"{touched} floats outside the buffer were written"
 
 
@@ -74,22 +78,18 @@ def stored(types: Sequence[TensorType]) -> tuple[Storage, ...]:
 
 
 def host_variant(bits: int, registers: int) -> CpuDevice:
-    """This machine with other vectors; skips the test where it has none so wide."""
+    """This machine with other vectors and no tiles; skips the test where it has no vectors so wide."""
     device = find_device("host")
     if bits > device.vector.bits:
         pytest.skip(f"this machine's vectors have {device.vector.bits} bits, not {bits}")
-    vector = device.vector.model_copy(update={"bits": bits, "registers": registers})
+    vector = device.vector.model_copy(update={"bits": bits, "registers": registers, "tile_bf16_macs": None})
     return device.model_copy(update={"vector": vector})
 
 
 def compile_kernels(candidates: Mapping[str, Candidate], target: Target, device: CpuDevice) -> Any:
     """One TVM module with a function for every symbol."""
-    import tvm
-
     functions = {symbol: candidate.build(symbol) for symbol, candidate in candidates.items()}
-    llvm = tvm.target.Target(target.llvm_target(device))
-    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
-        return tvm.tirx.build(tvm.IRModule(functions), target=llvm)
+    return compile_prim_funcs(functions, target.llvm_target(device))
 
 
 def caller_order(x: Array, layout: str) -> Array:
@@ -144,9 +144,15 @@ class KernelRunner:
     def lanes(self) -> Lanes:
         return device_lanes(self.device)
 
-    def work(self, op: Op, inputs: Sequence[TensorType], storage: Sequence[Storage] = ()) -> LayerWork:
+    def work(
+        self,
+        op: Op,
+        inputs: Sequence[TensorType],
+        storage: Sequence[Storage] = (),
+        weights: WeightPrecision = "fp32",
+    ) -> LayerWork:
         types = tuple(inputs)
-        return LayerWork(op, types, op.infer(types), tuple(storage) or stored(types))
+        return LayerWork(op, types, op.infer(types), tuple(storage) or stored(types), weights)
 
     def candidates(self, work: LayerWork) -> Sequence[Candidate]:
         """What the first family that knows the layer offers; none where no family does."""
@@ -164,17 +170,18 @@ class KernelRunner:
             for x, storage in zip(inputs, work.storage, strict=True)
         ]
         buffers += [GuardedBuffer.of(array) for array in candidate.pack(weights)]
+        scratch = [GuardedBuffer.empty(n) for n in [candidate.workspace_elements] if n]
         output = GuardedBuffer.empty(self.target.storage_elements(work.output, self.device))
-        self.call(candidate, (*buffers, output))
+        self.call(candidate, buffers, (*scratch, output))
         return channels_of_rows(output.values, work.output, self.lanes)
 
-    def call(self, candidate: Candidate, buffers: Sequence[GuardedBuffer]) -> None:
-        """Run a kernel; nothing but the last buffer may change."""
-        before = [buffer.values.copy() for buffer in buffers[:-1]]
+    def call(self, candidate: Candidate, given: Sequence[GuardedBuffer], written: Sequence[GuardedBuffer]) -> None:
+        """Run a kernel; what it is given may not change."""
+        before, buffers = [buffer.values.copy() for buffer in given], (*given, *written)
         compile_kernels({"kernel": candidate}, self.target, self.device)["kernel"](*(b.values for b in buffers))
         for buffer in buffers:
             buffer.check()
-        for buffer, values in zip(buffers, before, strict=False):
+        for buffer, values in zip(given, before, strict=True):
             np.testing.assert_array_equal(buffer.values, values)
 
     def error(self, candidate: Candidate, work: LayerWork, seed: int = 0, floor: float = 0.0) -> float:
@@ -182,6 +189,8 @@ class KernelRunner:
         rng = np.random.default_rng(seed)
         inputs = [random_tensor(rng, tensor.shape) for tensor in work.inputs]
         weights = random_weights(rng, work.op, work.inputs)
+        if work.weights == "fp16":
+            weights["weight"] = weights["weight"].astype(np.float16).astype(np.float32)
         expected = np.asarray(evaluate(work.op, inputs, weights))
         return relative_error(self.run(candidate, work, inputs, weights), expected, floor)
 
@@ -193,10 +202,10 @@ class KernelRunner:
         rows = GuardedBuffer.of(stored_rows(x, self.lanes))
         if direction == "in":
             output = GuardedBuffer.empty(rows.values.size)
-            self.call(self.target.border(work, self.device), (dense, output))
+            self.call(self.target.border(work, self.device), [dense], [output])
         else:
             output = GuardedBuffer.empty(dense.values.size, misaligned=True)
-            self.call(self.target.border(work, self.device), (rows, output))
+            self.call(self.target.border(work, self.device), [rows], [output])
         return output.values
 
 

@@ -21,16 +21,15 @@ from mnv3c.graph.errors import MissingError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "arm64_static.py"
 SOURCES = Path(mnv3c.__file__).parents[1]
-# Share of the FMLAs that the device's file says the core can begin. The first guess for Cortex-A55 has tiles that spill
-# and tiles with more loads than its one load pipe serves: 0.59 is the least, docs/validation.md lists them.
-LEAST_SLOT_USE = {"cortex-a55": 0.55, "cortex-a76": 0.85}
+# Share of the FMLAs that the device's file says the core can begin, in any loop, and in all loops of a layer as often
+# as they run. On Cortex-A55 the last block of some layers has two vectors, too few sums for its one load pipe.
+LEAST_SLOT_USE = {"cortex-a55": 0.75, "cortex-a76": 0.85}
+LEAST_LAYER_SLOT_USE = {"cortex-a55": 0.85, "cortex-a76": 0.85}
+# LLVM unrolls this one's 16 steps by four only.
+EXCEPTIONS = {("cortex-a55", "stem+block1.depthwise+block1.project"): 0.8}
+# Vectors moved to and from the stack for one FMLA: where LLVM unrolls by eight, it parks a vector of weights once.
+MOST_SPILLS = {"cortex-a55": 0.02, "cortex-a76": 0.0}
 DEVICES = tuple(LEAST_SLOT_USE)
-SPILLS_ON_A55 = pytest.param(
-    "cortex-a55",
-    marks=pytest.mark.xfail(
-        strict=True, raises=AssertionError, reason="tiles of 28 to 31 registers spill once LLVM unrolls the loop"
-    ),
-)
 FMLA = "fmla v0.4s, v1.4s, v2.s[0]"
 Rows = list[dict[str, Any]]
 
@@ -66,12 +65,12 @@ def assembler(tools: LlvmTools, tmp_path: Path) -> Assembler:
 
 
 @pytest.fixture(scope="module")
-def loops_of(tools: LlvmTools, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Rows]:
-    """The rows of benchmarks/arm64_static.py for a device; loops of one row, which read weights once, are left out."""
+def document_of(tools: LlvmTools, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """What benchmarks/arm64_static.py says of a device."""
     folder = tmp_path_factory.mktemp("static")
-    known: dict[str, Rows] = {}
+    known: dict[str, dict[str, Any]] = {}
 
-    def rows(device: str) -> Rows:
+    def document(device: str) -> dict[str, Any]:
         if device not in known:
             path = folder / f"{device}.json"
             environment = {
@@ -82,16 +81,23 @@ def loops_of(tools: LlvmTools, tmp_path_factory: pytest.TempPathFactory) -> Call
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             assert "not a latency" in done.stdout
-            known[device] = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if not row["one_row"]]
+            known[device] = json.loads(path.read_text(encoding="utf-8"))
         return known[device]
 
-    return rows
+    return document
 
 
-@pytest.mark.parametrize("device", [SPILLS_ON_A55, "cortex-a76"])
+@pytest.fixture(scope="module")
+def loops_of(document_of: Callable[[str], dict[str, Any]]) -> Callable[[str], Rows]:
+    """The loops of a device; those of one row, which read weights once, are left out."""
+    return lambda device: [row for row in document_of(device)["rows"] if not row["one_row"]]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_sums_stay_in_registers(loops_of: Callable[[str], Rows], device: str) -> None:
     rows = loops_of(device)
-    assert [(row["layer"], row["tile"], row["spills"]) for row in rows if row["spills"]] == []
+    most = MOST_SPILLS[device]
+    assert [(row["layer"], row["tile"], row["spills"]) for row in rows if row["spills"] > most * row["fma"]] == []
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -100,8 +106,8 @@ def test_products_are_fused_multiply_adds_by_element(loops_of: Callable[[str], R
     assert len({row["layer"] for row in rows}) >= 15
     for row in rows:
         assert row["by_parts"] == 0, row
-        # One row of a tile may come by a broadcasting load instead, which costs no more.
-        assert row["by_element"] >= 0.75 * row["fma"], row
+        # One or two rows of a tile may come by a broadcasting load instead, which costs no more.
+        assert row["by_element"] >= 0.7 * row["fma"], row
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -110,6 +116,19 @@ def test_loops_use_the_slots_for_fmas(loops_of: Callable[[str], Rows], device: s
     assert {row["model"] for row in rows} == {"cortex-a55" if device == "cortex-a55" else "cortex-a710"}
     least = LEAST_SLOT_USE[device]
     assert [(row["layer"], row["device_slot_use"]) for row in rows if row["device_slot_use"] < least] == []
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_layers_use_the_slots_for_fmas(
+    document_of: Callable[[str], dict[str, Any]], loops_of: Callable[[str], Rows], device: str
+) -> None:
+    layers = {row["layer"] for row in loops_of(device)}
+    uses = {layer: use for layer, use in document_of(device)["layers"].items() if layer in layers}
+    if None in uses.values() and "CI" not in os.environ:
+        pytest.skip("no emulator that takes plugins: how often each loop runs is not known")
+    assert len(uses) >= 15
+    least = LEAST_LAYER_SLOT_USE[device]
+    assert [(layer, use) for layer, use in uses.items() if use < EXCEPTIONS.get((device, layer), least)] == []
 
 
 def test_a_loop_may_be_left_from_its_middle(assembler: Assembler) -> None:

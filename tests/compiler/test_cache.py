@@ -114,7 +114,7 @@ def test_a_key_follows_everything_that_makes_the_object(monkeypatch: pytest.Monk
     assert len({key, *(each.key for each in other)}) == 6
     # The name in C is that of the work; the processor is not part of it.
     assert job(device_name="cortex-a76").symbol == first.symbol
-    monkeypatch.setattr("mnv3c.compiler.build.source_fingerprint", lambda package: "edited")
+    monkeypatch.setattr("mnv3c.compiler.cache.source_fingerprint", lambda package: "edited")
     assert job().key != key
     monkeypatch.undo()
     monkeypatch.setattr("mnv3c.compiler.build.toolchain_versions", lambda: {"apache-tvm": "0"})

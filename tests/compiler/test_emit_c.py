@@ -72,11 +72,24 @@ def test_name_must_be_an_identifier(program: Program, name: str) -> None:
         (Argument(Region.ARENA, -64, 1), "leaves"),
         (Argument(Region.OUTPUT, 0, 8), "spans two outputs"),
         (Argument(Region.OUTPUT, 4, 1), "not 64-byte aligned"),
+        (Argument(Region.ARENA, 0, 40, "float16"), "not float32"),
+        (Argument(Region.WEIGHTS, 0, 81, "float16"), "leaves its region of 160 bytes"),
     ],
 )
 def test_defective_plans_are_refused(program: Program, argument: Argument, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         emit_program(replace_argument(program, 1, 1, argument))
+
+
+def test_halves_differ_in_the_element_type_alone(program: Program) -> None:
+    halved = replace_argument(program, 0, 1, Argument(Region.WEIGHTS, 0, 80, "float16"))
+    before, after = (emit_program(each).splitlines() for each in (program, halved))
+    macro = "#define HALF_WEIGHTS(offset, elements) MNV3C_HALVES(mnv3c_weights + (offset), elements)"
+    assert after.count(macro) == 1
+    after.remove(macro)
+    changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
+    layer = "static const TVMFFIAny layer_0[] = {{INPUT(0), {}, ARENA(0, 40)}};"
+    assert changed == [(layer.format("WEIGHTS(0, 40)"), layer.format("HALF_WEIGHTS(0, 80)"))]
 
 
 def test_a_program_that_ignores_its_input_is_refused(program: Program) -> None:

@@ -4,13 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv3c.compiler.program import Argument, Region
 from mnv3c.compiler.weights import WeightsBlob
 from mnv3c.targets.cpu.lanes import Lanes
-from mnv3c.targets.cpu.packing import pack_bias, pack_columns, pad_channels
+from mnv3c.targets.cpu.packing import as_halves, pack_bias, pack_columns, pad_channels
 
 SIZES = st.lists(st.integers(1, 70), max_size=12)
 
@@ -42,6 +43,24 @@ def test_equal_values_share_their_place_whatever_their_shape_and_order() -> None
     assert blob.add(np.asfortranarray(values)) == first
     assert blob.add(values.T).offset_bytes == 64
     assert blob.size_bytes == 128
+
+
+def test_halves_take_half_the_bytes() -> None:
+    blob = WeightsBlob()
+    values = np.arange(64, dtype=np.float16)
+    assert blob.add(values) == Argument(Region.WEIGHTS, 0, 64, "float16")
+    assert blob.size_bytes == 128
+    assert blob.add(values.astype(np.float32)) == Argument(Region.WEIGHTS, 128, 64, "float32")
+    # The same bytes are stored once, whatever they mean.
+    assert blob.add(values.view(np.float32)) == Argument(Region.WEIGHTS, 0, 32, "float32")
+
+
+@pytest.mark.parametrize("value", [0.1, 65520.0, 2.0**-25])
+def test_packing_halves_loses_nothing(value: float) -> None:
+    exact = np.array([1.0, -65504.0, 2.0**-24, 1023 * 2.0**-24], np.float32)
+    np.testing.assert_array_equal(as_halves(exact).astype(np.float32), exact)
+    with pytest.raises(AssertionError, match="was not rounded"):
+        as_halves(np.array([1.0, value], np.float32))
 
 
 def test_a_padded_prefix_is_not_the_same_array() -> None:

@@ -65,6 +65,7 @@ const Network mnv3c_network = {
     .output_view_count = 2,
     .input_copy = input_copy,
     .output_copy = output_copy,
+    .tiles = 0,
     .layers = layers,
     .layer_count = 3,
 };

@@ -124,24 +124,25 @@ def test_every_device_gets_a_kernel_for_every_layer_of_the_networks(target: str)
 @given(
     st.integers(1, 3200),
     st.integers(1, 1300),
+    st.integers(1, 1300),
     st.sampled_from([(512, 32), (256, 16), (128, 32), (128, 16), (32, 32), (32, 8)]),
 )
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_register_tiles_fit_the_registers(rows: int, columns: int, vector: tuple[int, int]) -> None:
+def test_register_tiles_fit_the_registers(rows: int, depth: int, columns: int, vector: tuple[int, int]) -> None:
     device = find_device("cortex-a76")
     unit = device.vector.model_copy(update={"bits": vector[0], "registers": vector[1]})
     device = device.model_copy(update={"vector": unit})
-    tiles = register_tiles(rows, columns, device_lanes(device), device)
+    tiles = register_tiles(rows, depth, columns, device_lanes(device), device)
     assert tiles and len(set(tiles)) == len(tiles)
     for tile_rows, vectors in tiles:
         assert 1 <= tile_rows <= rows
         assert tile_rows * vectors + vectors + 1 <= device.vector.registers
-    assert register_tiles(rows, columns, device_lanes(device), device) == tiles
+    assert register_tiles(rows, depth, columns, device_lanes(device), device) == tiles
 
 
 def test_a_good_tile_comes_first() -> None:
     device = find_device("skylake-avx512")
-    tile_rows, vectors = register_tiles(196, 672, device_lanes(device), device)[0]
+    tile_rows, vectors = register_tiles(196, 112, 672, device_lanes(device), device)[0]
     # 32 registers, two FMA a cycle of 4 cycles latency: at least 8 independent sums, and most registers in use.
     assert 20 <= tile_rows * vectors <= 28
 

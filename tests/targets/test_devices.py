@@ -46,7 +46,8 @@ def test_a_shipped_device_is_sound(path: Path) -> None:
     assert path.read_text().startswith("# ")
     assert numbers_in(yaml.safe_load(path.read_text())) == 0
     quantities = device.quantities()
-    assert len(quantities) == len(device.sources) == 17
+    optional = (device.vector.load_pair_cycles, device.vector.tile_bf16_macs)
+    assert len(quantities) == len(device.sources) == 17 + sum(value is not None for value in optional)
     assert all(quantity.source == device.source(quantity.key) for quantity in quantities)
     used = {quantity.source.partition(": ")[0] for quantity in quantities} - {"assumption"}
     assert used == {key for key, _ in device.references}
@@ -89,6 +90,29 @@ def test_the_fingerprint_follows_numbers_and_not_prose() -> None:
     assert of(lambda d: d["cache"]["l1d_bytes"].update(value=65535)) != original
     assert of(lambda d: d["llvm"].update(features=["+neon"])) != original
     assert len({load_device(path).fingerprint for path in PATHS}) == len(PATHS)
+
+
+def test_keys_that_may_be_left_out_count_where_they_are_said() -> None:
+    plain = device_from_document(edited(lambda d: None), "plain")
+    assert (plain.llvm.unrolls, plain.vector.load_pair_cycles) == (False, None)
+    assert device_from_document(edited(lambda d: d["llvm"].update(unrolls=False)), "said").fingerprint == (
+        plain.fingerprint
+    )
+    for edit in (
+        lambda d: d["llvm"].update(unrolls=True),
+        lambda d: d["vector"].update(load_pair_cycles={"value": 4, "source": "sog: ldp"}),
+    ):
+        device = device_from_document(edited(edit), "edited")
+        assert device.fingerprint != plain.fingerprint
+        assert device_from_document(json.loads(json.dumps(device.document())), "copy").document() == device.document()
+
+
+def test_a_stand_in_for_the_scheduling_model_changes_no_code() -> None:
+    own, other = (edited(lambda d, name=name: d["llvm"].update(model=name)) for name in ("cortex-a77", "cortex-a710"))
+    one, two = device_from_document(own, "own"), device_from_document(other, "other")
+    assert one.fingerprint == two.fingerprint
+    assert (one.llvm.scheduling_model, two.llvm.scheduling_model) == ("cortex-a77", "cortex-a710")
+    assert find_device("cortex-a55").llvm.scheduling_model == "cortex-a55"
 
 
 def number(section: str, key: str, value: object) -> Edit:

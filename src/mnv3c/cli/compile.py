@@ -14,7 +14,7 @@ from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.pipeline import Artifact, Listener
-    from mnv3c.targets.target import OperatingSystem
+    from mnv3c.targets.target import OperatingSystem, WeightPrecision
 
 _STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
 _TABLE_WIDTH = 150
@@ -35,6 +35,11 @@ def compile_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: build/NAME-TARGET.")
     ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(metavar="fp32|fp16", help="How matrix-vector layers store weights: squeeze-excite, classifier."),
+    ] = "fp32",
+    threads: Annotated[int, typer.Option(min=1, max=64, help="How many threads the program will mostly run with.")] = 1,
     no_records: Annotated[
         bool, typer.Option("--no-records", help="Choose kernels without the tuner's records.")
     ] = False,
@@ -50,9 +55,10 @@ def compile_command(
     """
     from mnv3c.compiler.c_text import identifier
     from mnv3c.compiler.pipeline import Compiler
+    from mnv3c.compiler.tune.metaschedule.traces import known_trace_folders
     from mnv3c.compiler.tune.store import known_records
 
-    system = _operating_system(operating_system)
+    system, precision = _operating_system(operating_system), _weight_precision(weights)
     unknown = set(dump or ()) - {*_STAGES, "all"}
     if unknown:
         raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
@@ -63,13 +69,26 @@ def compile_command(
         from mnv3c.targets.loader import load_target
 
         records = () if no_records else known_records(chosen)
-        compiler = Compiler(load_target(chosen.target), chosen, system, records=records, listener=listener)
+        of_target = load_target(chosen.target)
+        compiler = Compiler(
+            of_target,
+            chosen,
+            system,
+            records=records,
+            listener=listener,
+            weights=precision,
+            traces=known_trace_folders(chosen),
+            threads=threads,
+        )
         artifact = compiler.compile(graph, directory)
     typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
 
 
 def compile_json(artifact: "Artifact") -> dict[str, Any]:
     """The document of `mnv3c compile --json`."""
+    from mnv3c.compiler.manifest import chosen_by
+
+    error = artifact.weights_error
     return {
         "path": str(artifact.directory),
         "files": {
@@ -79,10 +98,12 @@ def compile_json(artifact: "Artifact") -> dict[str, Any]:
             "manifest": str(artifact.manifest),
         },
         "triple": artifact.toolchain.triple,
+        "threads": artifact.threads,
         "compile_s": round(artifact.compile_s, 3),
         "peak_activation_bytes": artifact.memory.peak_bytes,
         "lower_bound_activation_bytes": artifact.memory.lower_bound_bytes,
         "weights_bytes": artifact.program.weights_bytes,
+        **({} if error is None else {"weights_precision": "fp16", "weights_error": error}),
         "layers": [
             {
                 "name": call.layer,
@@ -94,7 +115,7 @@ def compile_json(artifact: "Artifact") -> dict[str, Any]:
                 "bytes_out": call.bytes_out,
                 "kernel": call.candidate.family,
                 "parameters": dict(call.candidate.parameters),
-                "chosen_by": "records" if call.candidate in artifact.recorded else "estimate",
+                "chosen_by": chosen_by(call.candidate, artifact.recorded, artifact.estimated),
             }
             for call in artifact.network.calls
         ],
@@ -107,6 +128,14 @@ def _operating_system(name: str) -> "OperatingSystem":
             return name
         case _:
             raise UserError(f"--os: '{name}' is not one of linux, android")
+
+
+def _weight_precision(name: str) -> "WeightPrecision":
+    match name:
+        case "fp32" | "fp16":
+            return name
+        case _:
+            raise UserError(f"--weights: '{name}' is not one of fp32, fp16")
 
 
 @contextmanager
@@ -173,10 +202,18 @@ def _summary_lines(artifact: "Artifact", document: dict[str, Any]) -> Iterator[s
     yield ""
     counts = f"{len(program.calls)} layers, {kernels} kernels, {macs / 1e6:.2f} M MACs"
     yield f"{counts}, compiled in {artifact.compile_s:.1f} s"
+    estimated = sum(layer["chosen_by"] == "llvm-mca" for layer in document["layers"])
+    if estimated:
+        yield f"{estimated} kernels chosen by estimate (llvm-mca: no caches, no memory), for want of measured records"
     yield (
         f"activations {memory.peak_bytes / 1e6:.2f} MB (lower bound {memory.lower_bound_bytes / 1e6:.2f} MB), "
         f"weights {program.weights_bytes / 1e6:.2f} MB"
     )
+    if artifact.weights_error is not None:
+        yield (
+            f"weights of matrix-vector layers in fp16 change the check input's outputs by {artifact.weights_error:.1e}"
+            " of the largest value"
+        )
     yield ""
     for path in (artifact.files.library, artifact.files.header, bench, artifact.manifest):
         yield f"  {path}"

@@ -1,4 +1,4 @@
-"""`mnv3c tune`: find the fastest kernels of a network by measuring them."""
+"""`mnv3c tune`: find the fastest kernels of a network by measuring them, or by estimates where there is no device."""
 
 import json
 import math
@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnv3c.cli.budget_bar import budget_bar
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
+from mnv3c.cli.layer_names import TABLE_WIDTH, short
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
+from mnv3c.cli.tune_estimate import ON as LLVM_MCA
+from mnv3c.cli.tune_estimate import estimate_json, print_estimate, run_estimate
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.tune.tuner import Progress, TuningResult
 
-_TABLE_WIDTH = 200
+_STRATEGIES = ("families", "metaschedule")
 
 
 @with_model_options
@@ -32,31 +36,50 @@ def tune(
         Path | None,
         typer.Option(metavar="FILE", help="Where to keep the records (.jsonl). Default: your own, which compile uses."),
     ] = None,
-    on: Annotated[str, typer.Option(metavar="host", help="Where to measure.")] = "host",
+    on: Annotated[
+        str,
+        typer.Option(metavar="host|llvm-mca", help="Where to measure; llvm-mca estimates, for arm64 without a board."),
+    ] = "host",
     strategy: Annotated[
-        str, typer.Option(metavar="families|metaschedule", help="What to search: the target's kernel families.")
+        str,
+        typer.Option(
+            metavar="|".join(_STRATEGIES), help="What to search: the target's kernel families, or schedules by TVM."
+        ),
     ] = "families",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Measure kernels for each layer of a network and record them; compile then takes the fastest.
 
-    A later run goes on where the last one stopped, also after a crash.
+    A later run goes on where the last one stopped, also after a crash. With --on llvm-mca kernels for arm64 are chosen
+    by LLVM's scheduling model: an estimate that knows no caches, which gives way to anything measured.
 
     Example: mnv3c tune large --budget 120
     """
     if math.isnan(budget):
         raise UserError("--budget: must be a number of seconds, not nan")
-    if on != "host":
-        raise UserError(f"--on: '{on}' is not one of host")
-    if strategy != "families":
-        known = strategy == "metaschedule"
-        raise UserError(f"--strategy: '{strategy}' is {'not supported yet; take' if known else 'not one of'} families")
+    if on not in ("host", LLVM_MCA):
+        raise UserError(f"--on: '{on}' is not one of host, {LLVM_MCA}")
+    if strategy not in _STRATEGIES:
+        raise UserError(f"--strategy: '{strategy}' is not one of {', '.join(_STRATEGIES)}")
+    from mnv3c.cli.tune_comparison import print_comparison, require_measurable_here
+    from mnv3c.compiler.tune.metaschedule.session import compare_graph
     from mnv3c.compiler.tune.session import tune_graph
     from mnv3c.compiler.tune.store import RecordStore, user_store_path
 
     chosen = chosen_device(target, device)
+    if strategy == "metaschedule":
+        require_measurable_here(chosen, on)
     graph = load_model(model, options)
     store = RecordStore(records or user_store_path(chosen))
+    if strategy == "metaschedule":
+        with _bar(budget) as progress:
+            comparison = compare_graph(graph, chosen, store, budget, threads, progress)
+        print_comparison(comparison, store.path, as_json)
+        return
+    if on == LLVM_MCA:
+        estimated = run_estimate(graph, chosen, store, budget, threads)
+        typer.echo(json.dumps(estimate_json(estimated))) if as_json else print_estimate(estimated, store.path)
+        return
     with _bar(budget) as progress:
         result = tune_graph(graph, chosen, store, budget, threads, progress)
     typer.echo(json.dumps(tune_json(result))) if as_json else _print_summary(result, store.path)
@@ -92,23 +115,15 @@ def tune_json(result: "TuningResult") -> dict[str, Any]:
 
 @contextmanager
 def _bar(budget_s: float) -> Iterator[Callable[["Progress"], None]]:
-    """A bar on stderr: time spent of the budget, and the best sum so far."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    """Show time spent of the budget, and the best sum so far."""
+    with budget_bar(budget_s, "measuring first guesses") as bar:
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    # Without a terminal the bar would leave an empty line.
-    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("measuring first guesses", total=max(budget_s, 1e-3))
+        def progress(found: "Progress") -> None:
+            best = "measuring first guesses" if found.sum_ms is None else f"best sum {found.sum_ms:.3f} ms"
+            counts = f"{found.measured} measured" + (f", {found.failed} failed" if found.failed else "")
+            bar.show(found.elapsed_s, f"{best}, {counts}")
 
-        def show(progress: "Progress") -> None:
-            best = "measuring first guesses" if progress.sum_ms is None else f"best sum {progress.sum_ms:.3f} ms"
-            counts = f"{progress.measured} measured" + (f", {progress.failed} failed" if progress.failed else "")
-            bar.update(task, completed=min(progress.elapsed_s, budget_s), description=f"{best}, {counts}")
-
-        yield show
+        yield progress
 
 
 def _print_summary(result: "TuningResult", path: Path) -> None:
@@ -121,14 +136,14 @@ def _print_summary(result: "TuningResult", path: Path) -> None:
     for header in ("calls", "first guess us", "best us", "tried"):
         table.add_column(header, justify="right", no_wrap=True)
     kernels = [candidate_name(layer.chosen) for layer in result.layers]
-    table.add_column("kernel", no_wrap=True, min_width=max(map(len, kernels), default=0))
+    table.add_column("kernel", no_wrap=True)
     table.add_column("layer", no_wrap=True)
     for layer, kernel in zip(result.layers, kernels, strict=True):
         tried = f"{layer.measured + layer.failed}/{len(layer.task.candidates)}"
         times = (_microseconds(layer.first_guess_ms), _microseconds(layer.latency_ms))
-        table.add_row(str(layer.count), *times, tried, kernel, layer.task.layer)
+        table.add_row(str(layer.count), *times, tried, kernel, short(layer.task.layer))
     console = Console(markup=False, highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(table)
     total = "unknown, as a layer has no time" if result.sum_ms is None else f"{result.sum_ms:.3f} ms"
     counts = f"{result.measured} measured, {result.failed} failed, {result.reused} reused"

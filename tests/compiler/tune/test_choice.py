@@ -1,6 +1,7 @@
 """Choosing by records: which count, and what noise may decide."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,16 @@ def chosen(records: Sequence[Record], threads: int = 1) -> int | None:
     return candidate.size if choice.recorded else None
 
 
+def test_weights_in_half_precision_are_another_layer() -> None:
+    half = replace(WORK, weights="fp16")
+    assert work_key(half) == (f"{LAYER} weights=fp16", WORK.storage)
+    assert LAYER == "conv2d 1x7x7x16->1x7x7x16"
+    records = [timed(2, 8.0), timed(3, 9.0, layer=work_key(half)[0])]
+    assert chosen(records) == 2
+    choice = RecordedChoice(records[:1], DEVICE)
+    assert choice.choose(half, CANDIDATES) == CANDIDATES[0] and choice.recorded == frozenset()
+
+
 def test_the_fastest_is_chosen() -> None:
     assert chosen([]) is None
     assert chosen([timed(1, 10.0), timed(2, 8.0), timed(3, 9.0)]) == 2
@@ -64,8 +75,20 @@ def test_records_of_something_else_say_nothing(change: dict[str, Any]) -> None:
 
 
 def test_threads_have_records_of_their_own() -> None:
-    records = [timed(2, 1.0), timed(3, 1.0, threads=2)]
-    assert (chosen(records, 1), chosen(records, 2), chosen(records, 4)) == (2, 3, None)
+    records = [timed(2, 1.0), timed(3, 9.0, threads=2)]
+    assert (chosen(records, 1), chosen(records, 2)) == (2, 3)
+    # Without records for so many threads those for one decide, but no others.
+    assert chosen(records, 4) == 2
+    assert chosen(records[1:], 4) is None and chosen(records[1:], 1) is None
+    # Also before those of this very device: a class's records for two threads tell more of two threads.
+    elsewhere = timed(3, 9.0, threads=2, device_fingerprint="f" * 16, kernels="b" * 16)
+    assert chosen([timed(2, 1.0), elsewhere], 2) == 3
+
+
+def test_what_failed_here_is_not_taken_by_older_records() -> None:
+    old = [timed(1, 10.0, kernels="b" * 16), timed(2, 5.0, kernels="b" * 16), timed(3, 7.0, kernels="b" * 16)]
+    assert chosen(old) == 2
+    assert chosen([*old, failure(layer=LAYER, parameters={"size": 2}, **HERE)]) == 3
 
 
 def test_this_device_before_its_class_and_new_sources_before_old() -> None:
@@ -150,3 +173,22 @@ def test_a_group_by_records() -> None:
     failed = [failure(layer=layer, storage=storage, parameters={"size": size}, **HERE) for size in (1, 2, 3)]
     assert group_choice(*failed[:2]) == 3
     assert group_choice(*failed) is None
+
+
+def test_a_group_compares_with_parts_of_as_many_threads() -> None:
+    def records(threads: int, *times_us: float) -> list[Record]:
+        keyed = zip((GROUP, PARTS[0], PARTS[1], LAST), times_us, strict=False)
+        named = ((work_key(work), time_us) for work, time_us in keyed)
+        return [
+            timed(1, time_us, layer=layer, storage=storage, baseline_us=time_us, threads=threads)
+            for (layer, storage), time_us in named
+        ]
+
+    def fused(known: Sequence[Record], threads: int) -> bool:
+        return RecordedChoice(known, DEVICE, threads).choose_group(GROUP, CANDIDATES) is not None
+
+    one, two = records(1, 5.0, 1.0, 2.0, 3.0), records(2, 4.0, 0.5, 1.0, 1.5)
+    assert fused(one, 1) and not fused(two, 2)
+    assert (fused(one + two, 1), fused(one + two, 2), fused(one + two, 4)) == (True, False, True)
+    # Parts that were timed with one thread say nothing of a group that was timed with two.
+    assert fused(records(1, 9.0, 0.5, 1.0, 1.5) + two[:1], 2)

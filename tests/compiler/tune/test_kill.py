@@ -59,6 +59,13 @@ def wait_for_lines(process: "subprocess.Popen[str]", path: Path, count: int) -> 
         time.sleep(0.005)
 
 
+def wait_for_an_object(process: "subprocess.Popen[str]", cache: Path) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while not list(cache.rglob("*.o")) and process.poll() is None:
+        assert time.monotonic() < end, "nothing was built"
+        time.sleep(0.005)
+
+
 def wait_for_group_to_end(group: int) -> None:
     """The workers of a killed run must not outlive it for long."""
     end = time.monotonic() + _PATIENCE_S
@@ -97,14 +104,19 @@ def test_kill_and_resume(graph_file: Path, tmp_path: Path) -> None:
     assert {record.status for record in records} == {"ok"}
 
 
-def test_ctrl_c_keeps_what_is_finished(graph_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["building", "measuring"])
+def test_ctrl_c_keeps_what_is_finished(graph_file: Path, tmp_path: Path, phase: str) -> None:
     path = tmp_path / "records.jsonl"
     process = start(graph_file, path, 600.0, tmp_path)
-    wait_for_lines(process, path, 1)
+    if phase == "building":
+        wait_for_an_object(process, tmp_path / "cache")
+    else:
+        wait_for_lines(process, path, 1)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=_PATIENCE_S)
     assert process.returncode == 130, errors
     assert (output, errors) == ("", "mnv3c: interrupted; finished work is kept\n")
     wait_for_group_to_end(process.pid)
-    assert len(RecordStore(path).records) == len(lines_of(path)) >= 1
+    assert len(RecordStore(path).records) == len(lines_of(path)) >= (phase == "measuring")
+    assert list((tmp_path / "cache").rglob("*.o"))
     assert list(tmp_path.glob("mnv3c-*")) == []

@@ -1,6 +1,7 @@
 """Files of records: nothing finished is lost, nothing counts twice, whatever is cut off."""
 
 import multiprocessing
+import resource
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,50 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path.write_bytes(encode(sized(1)).replace(b"mnv3c-record/1", b"mnv3c-record/9"))
     with pytest.raises(UserError, match=r"r\.jsonl:1: format: must be 'mnv3c-record/1', not 'mnv3c-record/9'"):
         RecordStore(path)
+
+
+@pytest.mark.parametrize("text", ["some notes", '{"name": "a document of somebody else"}'])
+def test_a_foreign_file_is_left_alone(tmp_path: Path, text: str) -> None:
+    """A last line without an end is taken away only where it is the beginning of a record."""
+    path = tmp_path / "r.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"r\.jsonl:1: "):
+        RecordStore(path).append(sized(1))
+    with pytest.raises(UserError, match=r"r\.jsonl:1: "):
+        RecordStore(path).require_writable()
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_what_has_no_end_is_not_read() -> None:
+    with pytest.raises(UserError, match="/dev/zero: is not a regular file"):
+        RecordStore(Path("/dev/zero"))
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    """A limit on the file's size cuts a write short, as a full disk does; what is asked for later fits again."""
+    store = RecordStore(tmp_path / "r.jsonl")
+    store.append(sized(1))
+    whole = store.path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(MissingError, match=r"cannot write the records .*r\.jsonl: the disk is full"):
+                store.append(sized(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.path.read_bytes() == whole and store.records == (sized(1),)
+    assert store.append(sized(2))
+    assert RecordStore(store.path).records == (sized(1), sized(2))
+
+
+def test_requiring_a_file_makes_and_repairs_it(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "new" / "r.jsonl")
+    store.require_writable()
+    assert store.path.read_bytes() == b""
+    store.path.write_bytes(encode(sized(1)) + encode(sized(2))[:50])
+    store.require_writable()
+    assert store.records == (sized(1),) and store.path.read_bytes() == encode(sized(1))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

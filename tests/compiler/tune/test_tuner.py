@@ -109,6 +109,21 @@ def test_other_threads_are_measured_anew(tmp_path: Path) -> None:
     assert tuner(tasks, path, FakeMachine()).run().measured == 0
 
 
+def test_only_what_was_measured_here_is_reused(tmp_path: Path) -> None:
+    """Records of another device of the class, of other sources or for more threads are in the file and do not count."""
+    tasks, path = [task([10, 9])], tmp_path / "r.jsonl"
+    assert tuner(tasks, path, FakeMachine()).run().measured == 2
+    records = RecordStore(path).records
+    others = ({"kernels": "b" * 16}, {"device_fingerprint": "f" * 16}, {"threads": 2})
+    path.unlink()
+    for change in others:
+        for record in records:
+            RecordStore(path).append(record.model_copy(update=change))
+    again = tuner(tasks, path, FakeMachine()).run()
+    assert (again.measured, again.reused) == (2, 0)
+    assert len(RecordStore(path).records) == 2 * len(others) + 2
+
+
 def test_drift_does_not_choose(tmp_path: Path) -> None:
     # The machine slows down to a half while it is tuned; the later candidates are the faster ones all the same.
     tasks = [task([20.0 - i / 2 for i in range(12)])]

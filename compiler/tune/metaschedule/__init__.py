@@ -1,0 +1,1 @@
+"""The second strategy of `mnv3c tune`: TVM's MetaSchedule searches, the tuner's own runner measures."""

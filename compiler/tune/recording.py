@@ -1,0 +1,67 @@
+"""What a measurement or an estimate becomes in the records."""
+
+from datetime import UTC, datetime
+
+from mnv3c.compiler.tune.measure import Measurement
+from mnv3c.compiler.tune.record import Basis, Record
+from mnv3c.compiler.tune.static_measure import Estimate
+from mnv3c.compiler.tune.store import device_class
+from mnv3c.compiler.tune.work import HASH_DIGITS, candidate_name, kernels_fingerprint
+from mnv3c.compiler.tune.worker import printable
+from mnv3c.targets.device import CpuDevice
+
+_REASON_CHARACTERS = 1000
+
+
+def measured_record(measurement: Measurement, device: CpuDevice, threads: int, host: str) -> Record:
+    """The record of what was measured just now; `host` says on which machine."""
+    task, candidate, times = measurement.task, measurement.candidate, measurement.times
+    return Record(
+        layer=task.layer,
+        storage=task.key[1],
+        target=device.target,
+        device=device.name,
+        device_class=device_class(device),
+        device_fingerprint=device.fingerprint[:HASH_DIGITS],
+        threads=threads,
+        kernels=kernels_fingerprint(candidate),
+        family=candidate.family,
+        parameters=dict(candidate.parameters),
+        status=measurement.status,
+        reason=printable(measurement.reason, _REASON_CHARACTERS),
+        median_us=round(times.median_us, 3) if times else None,
+        min_us=round(times.min_us, 3) if times else None,
+        baseline=candidate_name(times.baseline) if times else "",
+        baseline_us=round(times.baseline_us, 3) if times else None,
+        ratio=round(times.ratio, 5) if times else None,
+        ratio_error=round(times.ratio_error, 5) if times else None,
+        n=times.n if times else 0,
+        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        host=host,
+    )
+
+
+def estimated_record(estimate: Estimate, basis: Basis, model: str, device: CpuDevice, host: str) -> Record:
+    """The record of what was estimated just now, by the scheduling model of the processor `model`."""
+    task, candidate = estimate.offer.task, estimate.offer.candidate
+    per_mac = None if estimate.instructions is None or not task.macs else estimate.instructions / task.macs
+    return Record(
+        layer=task.layer,
+        storage=task.key[1],
+        target=device.target,
+        device=device.name,
+        device_class=device_class(device),
+        device_fingerprint=device.fingerprint[:HASH_DIGITS],
+        threads=1,
+        kernels=kernels_fingerprint(candidate),
+        family=candidate.family,
+        parameters=dict(candidate.parameters),
+        status=estimate.status,
+        reason=printable(estimate.reason, _REASON_CHARACTERS),
+        basis=basis,
+        model=model,
+        estimated_cycles=None if estimate.cycles is None else round(estimate.cycles, 1),
+        instructions_per_mac=None if per_mac is None else round(per_mac, 5),
+        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        host=host,
+    )
