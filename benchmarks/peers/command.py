@@ -14,7 +14,7 @@ from mnv3c.cli.model import ModelArgument, ModelOptions, with_model_options
 from mnv3c.graph.errors import MissingError, UserError
 from peers.interleave import Dropout, Race, Result
 from peers.network import Network, load_network
-from peers.ours import Ours, default_artifact
+from peers.ours import Ours, compile_network, default_artifact
 from peers.peak import peak_gflops
 from peers.report import OURS, Report, describe_machine
 from peers.runtime import Runtime
@@ -79,7 +79,9 @@ def compare(
         models = _prepared(network, contenders, Path(folder), dropouts)
         for count in counts:
             race = Race(rounds, Burst(warmup, burst), _progress)
-            finished, failed = race.run(network, models, count, cpus)
+            finished, failed = race.run(
+                network, [_for_threads(network, *model, count) for model in models], count, cpus
+            )
             results += finished
             dropouts += failed
     _progress("")
@@ -102,6 +104,13 @@ def _ours(artifacts: list[str]) -> list[Runtime]:
     if len({runtime.name for runtime in found}) < len(found):
         raise UserError("--artifact: give each folder a label of its own, as in --artifact tuned=DIR")
     return found or [Ours()]
+
+
+def _for_threads(network: Network, runtime: Runtime, model: Path, threads: int) -> tuple[Runtime, Path]:
+    """Kernels are chosen for a number of threads; an artifact that was given is timed as it is."""
+    if threads == 1 or not isinstance(runtime, Ours) or runtime.directory is not None:
+        return runtime, model
+    return runtime, compile_network(network, threads, model.with_name(f"{model.name}-{threads}-threads"))
 
 
 def _chosen_peers(text: str | None) -> list[Runtime]:

@@ -78,9 +78,10 @@ class Ours:
         return LibrarySession(lambda held=source: int(function(*pointers)), output, manifest.outputs)  # type: ignore[misc]
 
 
-def compile_network(network: Network) -> Path:
+def compile_network(network: Network, threads: int = 1, folder: Path | None = None) -> Path:
     """Run `mnv3c compile` for this machine; the artifact's folder. Raises MissingError with its message."""
-    command = (sys.executable, "-m", "mnv3c", "compile", *network.words, "--json")
+    place = ("-o", str(folder)) if folder else ()
+    command = (sys.executable, "-m", "mnv3c", "compile", *network.words, "--threads", str(threads), *place, "--json")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()

@@ -159,7 +159,7 @@ class RecordedChoice:
 
     def choose_group(self, work: GroupWork, candidates: Sequence[Candidate]) -> Candidate | None:
         """A candidate for a group: by the records, None where they say that its parts are faster, else the first."""
-        present = kernels_fingerprint(candidates[0])
+        present = kernels_fingerprint()
         for threads in self._threads:
             if fastest := self._fastest(work, candidates, threads):
                 # Times compare with those of as many threads only.
@@ -177,13 +177,13 @@ class RecordedChoice:
 
     def _fastest(self, work: Work, candidates: Sequence[Candidate], threads: int) -> Candidate | None:
         allowed = self._allowed(work, candidates)
-        for group in self._groups(self._records, work, kernels_fingerprint(candidates[0]), threads):
+        for group in self._groups(self._records, work, kernels_fingerprint(), threads):
             if (chosen := pick(allowed, scores(group))) is not None:
                 return chosen
         return None
 
     def _by_estimate(self, work: Work, candidates: Sequence[Candidate]) -> Candidate | None:
-        present, allowed = kernels_fingerprint(candidates[0]), self._allowed(work, candidates)
+        present, allowed = kernels_fingerprint(), self._allowed(work, candidates)
         for threads in self._threads:
             for group in self._groups(self._estimates, work, present, threads):
                 if (chosen := pick_estimated(allowed, estimates(group))) is not None:
@@ -192,12 +192,12 @@ class RecordedChoice:
         return None
 
     def _allowed(self, work: Work, candidates: Sequence[Candidate]) -> list[Candidate]:
-        failed = self._failed(work, kernels_fingerprint(candidates[0]))
+        failed = self._failed(work, kernels_fingerprint())
         return [candidate for candidate in candidates if candidate_name(candidate) not in failed]
 
     def _instead_of_failed(self, work: Work, candidates: Sequence[Candidate]) -> Candidate | None:
         """Where the first candidate has failed, the first that has not."""
-        failed = self._failed(work, kernels_fingerprint(candidates[0]))
+        failed = self._failed(work, kernels_fingerprint())
         if candidate_name(candidates[0]) not in failed:
             return None
         return next((candidate for candidate in candidates if candidate_name(candidate) not in failed), None)

@@ -170,7 +170,7 @@ class _Run:
             found = (record.target, record.device_fingerprint, record.threads, record.basis, record.model)
             if layer is None or found != here or record.candidate not in layer.task.names:
                 continue
-            if record.kernels == kernels_fingerprint(layer.task.candidates[0]):
+            if record.kernels == kernels_fingerprint():
                 layer.records[record.candidate] = record
                 self._tried.add((layer.task.key, record.candidate))
                 self._reused += 1

@@ -137,7 +137,7 @@ class _Run:
             if layer is None or record.basis != "measured" or record.candidate not in layer.task.names:
                 continue
             same = (record.target, record.device_fingerprint, record.threads) == here
-            if same and record.kernels == kernels_fingerprint(layer.task.candidates[0]):
+            if same and record.kernels == kernels_fingerprint():
                 found[layer.task.key].append(record)
                 self._reused += 1
                 self._first_reason = self._first_reason or record.reason

@@ -1,9 +1,12 @@
 """Layers and groups of layers as the tuner sees them: their names in records, their tensors, their parts."""
 
+import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from mnv3c.compiler.cache import generator_fingerprint
+from mnv3c import targets
+from mnv3c.compiler.cache import content_key, source_fingerprint
 from mnv3c.compiler.tune.record import choice_text
 from mnv3c.graph.layer import LayerKey
 from mnv3c.graph.ops import Conv2d
@@ -82,9 +85,11 @@ def candidate_name(candidate: Candidate) -> str:
     return choice_text(candidate.family, dict(candidate.parameters))
 
 
-def kernels_fingerprint(candidate: Candidate) -> str:
-    """Fingerprint of the sources that generate a candidate's kernel."""
-    return generator_fingerprint(type(candidate))[:HASH_DIGITS]
+@lru_cache
+def kernels_fingerprint() -> str:
+    """Fingerprint of the sources that generate kernels, of all targets: a layer may have candidates from several."""
+    folders = (name for _, name, package in pkgutil.iter_modules(targets.__path__, f"{targets.__name__}.") if package)
+    return content_key(*(source_fingerprint(name) for name in sorted(folders)))[:HASH_DIGITS]
 
 
 def _layer_text(work: LayerWork) -> str:

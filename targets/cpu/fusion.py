@@ -1,7 +1,7 @@
 """Which neighbouring layers are fused on CPUs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mnv3c.graph.ops import Conv2d
 from mnv3c.targets.cpu.direct import Direct, DirectFamily
@@ -28,6 +28,10 @@ _RING_SHARE = 0.65
 _MOST_OVERLAP = 0.1
 _STRIPS = (1, 2, 4, 8)
 
+# What the tuner may try for one part at a time.
+_WINDOW_COLUMNS = (4, 5, 7, 8, 10, 14)
+_MOST_TILES = 6
+
 
 @dataclass(frozen=True)
 class RowPipelineFamily:
@@ -45,7 +49,8 @@ class RowPipelineFamily:
         wide_bytes = 4 * lanes.stored(wide.channels) * wide.spatial[0] * wide.spatial[1]
         if wide_bytes <= device.cache.l2_bytes * _CACHE_SHARE:
             return None
-        return tuple(_pipelines(work, lanes, device))
+        found = tuple(_pipelines(work, lanes, device))
+        return (*found, *_variants(found[0], device)) if found else None
 
 
 def _is_pipeline(work: GroupWork) -> bool:
@@ -91,6 +96,30 @@ def _pipelines(work: GroupWork, lanes: Lanes, device: CpuDevice) -> Iterator[Row
             chunks=max(1, min(sharing_cores(device), vertical.count // 4)),
             strips=strips,
         )
+
+
+def _variants(first: RowPipeline, device: CpuDevice) -> Iterator[RowPipeline]:
+    """The first guess with another tile for one of its parts."""
+    columns = -(-first.horizontal.count // first.strips)
+    for width in _WINDOW_COLUMNS:
+        if width <= columns and width != first.tile_columns:
+            yield replace(first, tile_columns=width)
+    if isinstance(first.head, PointwiseStage):
+        for head in _other_tiles(first.head, device):
+            yield replace(first, head=head)
+    else:
+        for width in _WINDOW_COLUMNS:
+            if width != first.head.tile_columns:
+                yield replace(first, head=replace(first.head, tile_columns=width))
+    if first.project is not None:
+        for project in _other_tiles(first.project, device):
+            yield replace(first, project=project)
+
+
+def _other_tiles(stage: PointwiseStage, device: CpuDevice) -> Iterator[PointwiseStage]:
+    offers = register_tiles(stage.width, stage.depth, stage.columns, stage.lanes, device)
+    for rows, vectors in offers[1:_MOST_TILES]:
+        yield replace(stage, tile_rows=rows, tile_vectors=vectors)
 
 
 def _strips(work: GroupWork, vertical: Axis, horizontal: Axis, lanes: Lanes, device: CpuDevice) -> tuple[int, ...]:

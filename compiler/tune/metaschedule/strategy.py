@@ -209,7 +209,7 @@ class _Run:
 
     def _usable(self, layer: _Layer, record: Record) -> bool:
         if record.candidate in layer.state.task.names:
-            return record.kernels == kernels_fingerprint(layer.state.task.candidates[0])
+            return record.kernels == kernels_fingerprint()
         if not is_traced(record, layer.plain):
             return False
         trace = self._tuner.traces.load(record.parameters.get("trace", 0))

@@ -13,7 +13,7 @@ from mnv3c.targets.target import GroupWork
 
 DEVICE = find_device("haswell")
 CANDIDATES = tuple(FakeCandidate(size, 0.0) for size in range(1, 7))
-HERE = {"device_fingerprint": DEVICE.fingerprint[:16], "kernels": kernels_fingerprint(CANDIDATES[0])}
+HERE = {"device_fingerprint": DEVICE.fingerprint[:16], "kernels": kernels_fingerprint()}
 PARTS = (pointwise(16), pointwise(17))
 GROUP = GroupWork(PARTS, ((-1,), (0,)))
 WORKS = (*PARTS, GROUP)

@@ -31,7 +31,7 @@ HERE = {
     "device": DEVICE.name,
     "device_class": DEVICE.llvm.cpu,
     "device_fingerprint": DEVICE.fingerprint[:16],
-    "kernels": kernels_fingerprint(CANDIDATES[0]),
+    "kernels": kernels_fingerprint(),
 }
 NO_TIMES = {
     **dict.fromkeys(("median_us", "min_us", "baseline_us", "ratio", "ratio_error")),

@@ -415,7 +415,7 @@ def known(candidate: Candidate, ratio: float, **changes: object) -> Record:
         target=HOST.target,
         device_class=device_class(HOST),
         device_fingerprint=HOST.fingerprint[:HASH_DIGITS],
-        kernels=kernels_fingerprint(candidate),
+        kernels=kernels_fingerprint(),
         family=candidate.family,
         parameters=dict(candidate.parameters),
         baseline=candidate_name(FIRST[0]),
