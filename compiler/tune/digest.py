@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from mnv3c.compiler.tune.choice import close_in_cycles, close_in_time, estimates, scores
+from mnv3c.compiler.tune.choice import close_in_cycles, close_in_time, estimates, scores, within_doubt
 from mnv3c.compiler.tune.record import Record
 from mnv3c.compiler.tune.store import merge_records
 
@@ -44,7 +44,8 @@ def _newest_sources(group: Sequence[Record]) -> list[Record]:
 def _of_layer(group: Sequence[Record]) -> list[Record]:
     failed = [record for record in group if record.status != "ok"]
     known = scores(group)
-    names = set(close_in_time(known)) | set(close_in_cycles(estimates(group)))
+    # Any of those within doubt is chosen where it is a device's first guess.
+    names = set(close_in_time(known) | within_doubt(known) | close_in_cycles(estimates(group)))
     names |= {record.baseline for record in group if record.candidate in names}
     good = [record for record in group if record.status == "ok" and record.candidate in names]
     kept = (_scaled(record, known[record.candidate].latency_us) if record.ratio else record for record in good)

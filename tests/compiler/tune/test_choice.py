@@ -54,9 +54,14 @@ def test_the_fastest_is_chosen() -> None:
 
 
 def test_within_noise_the_earlier_guess_is_chosen() -> None:
-    assert chosen([timed(1, 10.0), timed(2, 9.95), timed(3, 9.93)]) == 1
-    assert chosen([timed(1, 10.0), timed(2, 9.8), timed(3, 9.75)]) == 2
-    assert chosen([timed(1, 10.0, ratio_error=0.02), timed(2, 9.8)]) == 1
+    assert chosen([timed(2, 10.0), timed(3, 9.93)]) == 2
+    assert chosen([timed(1, 12.0), timed(2, 9.8), timed(3, 9.75)]) == 2
+    assert chosen([timed(2, 10.0, ratio_error=0.02), timed(3, 9.8)]) == 2
+
+
+def test_the_first_guess_is_beaten_by_more_than_doubt_only() -> None:
+    assert chosen([timed(1, 10.0), timed(2, 9.6)]) == 1
+    assert chosen([timed(1, 10.0), timed(2, 9.4)]) == 2
     # However large the error, five percent are not noise.
     assert chosen([timed(1, 10.0, ratio_error=0.5), timed(2, 9.0, ratio_error=0.5)]) == 2
 
