@@ -21,9 +21,9 @@ from mnv3c.targets.target import Candidate, GroupWork, LayerWork
 # Two runs of the same kernel on a quiet machine differ by about one percent.
 NOISE = 0.01
 _MOST_NOISE = 0.05
-# A kernel alone and the same kernel within the network differ by some percent: what has run before, the clock that it has
-# left behind. The first guess has to be beaten by more than that (V3-Large: taking whatever was one percent faster
-# alone made the network 1.4 % slower than its first guesses).
+# A kernel alone and the same kernel within the network differ by some percent: what has run before, and the clock that
+# it has left behind. The first guess has to be beaten by more than that (V3-Large: taking whatever was one percent
+# faster alone made the network 1.4 % slower than its first guesses).
 _DOUBT = 0.05
 # Estimates that differ by less say nothing.
 _TIE = 0.02
