@@ -1,11 +1,17 @@
 """Fixtures for all tests."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 GOLDEN = Path(__file__).with_name("golden")
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: what a shell starts in the background is deaf to it, and so are the programs that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
