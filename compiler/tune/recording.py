@@ -1,14 +1,17 @@
 """What a measurement or an estimate becomes in the records."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from mnv3c.compiler.tune.measure import Measurement
 from mnv3c.compiler.tune.record import Basis, Record
+from mnv3c.compiler.tune.space import Task
 from mnv3c.compiler.tune.static_measure import Estimate
 from mnv3c.compiler.tune.store import device_class
 from mnv3c.compiler.tune.work import HASH_DIGITS, candidate_name, kernels_fingerprint
 from mnv3c.compiler.tune.worker import printable
 from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.target import Candidate
 
 _REASON_CHARACTERS = 1000
 
@@ -17,16 +20,8 @@ def measured_record(measurement: Measurement, device: CpuDevice, threads: int, h
     """The record of what was measured just now; `host` says on which machine."""
     task, candidate, times = measurement.task, measurement.candidate, measurement.times
     return Record(
-        layer=task.layer,
-        storage=task.key[1],
-        target=device.target,
-        device=device.name,
-        device_class=device_class(device),
-        device_fingerprint=device.fingerprint[:HASH_DIGITS],
+        **_about(task, candidate, device, host),
         threads=threads,
-        kernels=kernels_fingerprint(),
-        family=candidate.family,
-        parameters=dict(candidate.parameters),
         status=measurement.status,
         reason=printable(measurement.reason, _REASON_CHARACTERS),
         median_us=round(times.median_us, 3) if times else None,
@@ -36,8 +31,6 @@ def measured_record(measurement: Measurement, device: CpuDevice, threads: int, h
         ratio=round(times.ratio, 5) if times else None,
         ratio_error=round(times.ratio_error, 5) if times else None,
         n=times.n if times else 0,
-        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        host=host,
     )
 
 
@@ -46,22 +39,29 @@ def estimated_record(estimate: Estimate, basis: Basis, model: str, device: CpuDe
     task, candidate = estimate.offer.task, estimate.offer.candidate
     per_mac = None if estimate.instructions is None or not task.macs else estimate.instructions / task.macs
     return Record(
-        layer=task.layer,
-        storage=task.key[1],
-        target=device.target,
-        device=device.name,
-        device_class=device_class(device),
-        device_fingerprint=device.fingerprint[:HASH_DIGITS],
+        **_about(task, candidate, device, host),
         threads=1,
-        kernels=kernels_fingerprint(),
-        family=candidate.family,
-        parameters=dict(candidate.parameters),
         status=estimate.status,
         reason=printable(estimate.reason, _REASON_CHARACTERS),
         basis=basis,
         model=model,
         estimated_cycles=None if estimate.cycles is None else round(estimate.cycles, 1),
         instructions_per_mac=None if per_mac is None else round(per_mac, 5),
-        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        host=host,
     )
+
+
+def _about(task: Task, candidate: Candidate, device: CpuDevice, host: str) -> dict[str, Any]:
+    """What every record says: the layer, the candidate, the device, the present sources and time."""
+    return {
+        "layer": task.layer,
+        "storage": task.key[1],
+        "target": device.target,
+        "device": device.name,
+        "device_class": device_class(device),
+        "device_fingerprint": device.fingerprint[:HASH_DIGITS],
+        "kernels": kernels_fingerprint(),
+        "family": candidate.family,
+        "parameters": dict(candidate.parameters),
+        "when": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "host": host,
+    }

@@ -2,7 +2,8 @@
 
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mnv3c.compiler.cache import FileCache
@@ -34,13 +35,20 @@ def tune_graph(
     require_host(target)
     store.require_writable()
     space = Space(graph, target, device)
-    with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
-        measure = HostMeasure(target, device, FileCache.default(), Path(folder), threads)
+    with working_folder() as folder:
+        measure = HostMeasure(target, device, FileCache.default(), folder, threads)
         try:
             tuner = Tuner(space.tasks, space.plan, device, store, measure, host_title(), budget_s, threads, progress)
             return tuner.run()
         finally:
             measure.close()
+
+
+@contextmanager
+def working_folder() -> Iterator[Path]:
+    """A folder for what a run needs meanwhile; workers that are still ending may hold on to files in it."""
+    with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def host_title() -> str:

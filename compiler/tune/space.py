@@ -1,7 +1,7 @@
 """What can be tuned: the distinct layers and groups of a network, each with the candidates that the target offers."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +40,16 @@ class Task:
     def names(self) -> tuple[str, ...]:
         """The candidates in records."""
         return tuple(map(candidate_name, self.candidates))
+
+
+def sum_over_calls(values: Iterable[tuple[float | None, int]]) -> float | None:
+    """Sum of (value of one call, number of calls); None where one that is called has no value."""
+    total = 0.0
+    for value, count in values:
+        if value is None and count:
+            return None
+        total += count * (value or 0.0)
+    return total
 
 
 class Space:

@@ -1,11 +1,9 @@
 """A tuning run by estimates, from a graph to its result: no hardware of the device is needed."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from mnv3c.compiler.cache import FileCache
-from mnv3c.compiler.tune.session import host_title
+from mnv3c.compiler.tune.session import host_title, working_folder
 from mnv3c.compiler.tune.space import Space
 from mnv3c.compiler.tune.static_measure import StaticMeasure
 from mnv3c.compiler.tune.static_tuner import StaticProgress, StaticResult, StaticTuner
@@ -30,8 +28,8 @@ def tune_by_estimate(
     be written, where nothing could be estimated, and without space.
     """
     target = load_target(device.target)
-    with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
-        measure = StaticMeasure(target, device, FileCache.default(), Path(folder), message)
+    with working_folder() as folder:
+        measure = StaticMeasure(target, device, FileCache.default(), folder, message)
         try:
             store.require_writable()
             if measure.uncounted:

@@ -9,13 +9,13 @@ the best.
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mnv3c.compiler.tune.choice import estimates, pick_estimated
 from mnv3c.compiler.tune.record import Basis, Record
 from mnv3c.compiler.tune.recording import estimated_record
-from mnv3c.compiler.tune.space import Task
+from mnv3c.compiler.tune.space import Task, sum_over_calls
 from mnv3c.compiler.tune.static_measure import Estimate, Estimator, Offer
 from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.work import HASH_DIGITS, WorkKey, candidate_name, kernels_fingerprint, work_key
@@ -71,18 +71,18 @@ class StaticResult:
     @property
     def cycles(self) -> float | None:
         """Sum over the network's layers, as often as each is called; None where one has no estimate."""
-        return _sum((layer.cycles, layer.count) for layer in self.layers)
+        return sum_over_calls((layer.cycles, layer.count) for layer in self.layers)
 
     @property
     def first_guess_cycles(self) -> float | None:
         """The same sum for the first guesses."""
-        return _sum((layer.first_guess_cycles, layer.count) for layer in self.layers)
+        return sum_over_calls((layer.first_guess_cycles, layer.count) for layer in self.layers)
 
     @property
     def instructions_per_mac(self) -> float | None:
         """Over the layers with multiply-accumulates; None where one was not counted."""
         layers = [layer for layer in self.layers if layer.task.macs]
-        total = _sum(
+        total = sum_over_calls(
             (None if each.instructions_per_mac is None else each.instructions_per_mac * each.task.macs, each.count)
             for each in layers
         )
@@ -229,7 +229,7 @@ class _Run:
         self._estimated += record.status == "ok"
         self._failed += record.status != "ok"
         self._first_reason = self._first_reason or record.reason
-        cycles = _sum((layer.cycles, self._counts[layer.task.key]) for layer in self._used())
+        cycles = sum_over_calls((layer.cycles, self._counts[layer.task.key]) for layer in self._used())
         elapsed_s = self._tuner.clock() - self._begin_s
         self._tuner.progress(StaticProgress(elapsed_s, cycles, self._estimated, self._failed))
 
@@ -259,12 +259,3 @@ def _estimated(layer: _Layer, count: int) -> EstimatedLayer:
         estimated=len(known),
         failed=len(layer.records) - len(known),
     )
-
-
-def _sum(values: Iterable[tuple[float | None, int]]) -> float | None:
-    total = 0.0
-    for value, count in values:
-        if value is None:
-            return None
-        total += count * value
-    return total

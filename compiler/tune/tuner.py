@@ -19,7 +19,7 @@ from mnv3c.compiler.tune.measure import Measure, Measurement, Trial
 from mnv3c.compiler.tune.ranking import Sample, distinct, expected_improvement
 from mnv3c.compiler.tune.record import Record
 from mnv3c.compiler.tune.recording import measured_record
-from mnv3c.compiler.tune.space import Task
+from mnv3c.compiler.tune.space import Task, sum_over_calls
 from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.work import HASH_DIGITS, Work, WorkKey, kernels_fingerprint, work_key
 from mnv3c.graph.errors import MissingError
@@ -75,7 +75,7 @@ class TuningResult:
     @property
     def sum_ms(self) -> float | None:
         """Sum over the network's layers; None where one has no time."""
-        return _sum((layer.latency_ms, layer.count) for layer in self.layers)
+        return sum_over_calls((layer.latency_ms, layer.count) for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class _Run:
     def _sum_ms(self) -> float | None:
         if not self._counts:
             return None
-        return _sum((layer.latency_ms, self._counts.get(key, 0)) for key, layer in self._layers.items())
+        return sum_over_calls((layer.latency_ms, self._counts.get(key, 0)) for key, layer in self._layers.items())
 
     def _next_trials(self) -> list[Trial]:
         left_s = self._end_s - self._tuner.clock()
@@ -238,12 +238,3 @@ def _tuned(layer: LayerState, count: int) -> TunedLayer:
         measured=len(layer.known),
         failed=len(layer.records) - len(layer.known),
     )
-
-
-def _sum(latencies_ms: Iterable[tuple[float | None, int]]) -> float | None:
-    total = 0.0
-    for latency_ms, count in latencies_ms:
-        if latency_ms is None and count:
-            return None
-        total += count * (latency_ms or 0.0)
-    return total

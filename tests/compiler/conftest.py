@@ -12,8 +12,10 @@ import pytest
 
 from mnv3c.compiler.check_input import check_input
 from mnv3c.compiler.link import ArtifactFiles, link_artifact
+from mnv3c.compiler.machine_code import LlvmTools
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
 from mnv3c.compiler.zig import Zig
+from mnv3c.graph.errors import MissingError
 from mnv3c.targets.toolchain import Toolchain
 
 HERE = Path(__file__).parent
@@ -22,6 +24,17 @@ ELEMENTS = 40
 WEIGHTS = np.linspace(-1.5, 2.0, ELEMENTS, dtype=np.float32)
 
 Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def tools() -> LlvmTools:
+    """LLVM's tools; skips where they are missing, and fails on CI."""
+    try:
+        return LlvmTools.find()
+    except MissingError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
 
 
 def compute(values: Floats) -> Floats:

@@ -17,7 +17,6 @@ import pytest
 
 import mnv3c
 from mnv3c.compiler.machine_code import Instruction, LlvmTools
-from mnv3c.graph.errors import MissingError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "arm64_static.py"
 SOURCES = Path(mnv3c.__file__).parents[1]
@@ -46,17 +45,6 @@ class Assembler:
         command = (self.tools.folder / "llvm-mc", "-triple=aarch64", "-filetype=obj", "-o", path)
         subprocess.run(command, input="\n".join(lines) + "\n", text=True, check=True)
         return [[instruction.text for instruction in loop] for loop in self.tools.inner_loops(path)]
-
-
-@pytest.fixture(scope="module")
-def tools() -> LlvmTools:
-    """LLVM's tools; skips where they are missing, and fails on CI."""
-    try:
-        return LlvmTools.find()
-    except MissingError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture

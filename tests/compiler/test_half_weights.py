@@ -65,17 +65,6 @@ def half(small: Graph, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     return compiled(small, tmp_path_factory.mktemp("half"))
 
 
-@pytest.fixture(scope="module")
-def tools() -> LlvmTools:
-    """LLVM's tools; skips where they are missing, and fails on CI."""
-    try:
-        return LlvmTools.find()
-    except MissingError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
-
-
 def place_of(device_name: str) -> Place:
     """The host, or the emulator of a device; skips the test without one, and fails on CI."""
     if device_name == "host":

@@ -1,8 +1,6 @@
 """A MetaSchedule run from a graph to the comparison: the processes and the folder that it needs, and their end."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from mnv3c.compiler.cache import FileCache
 from mnv3c.compiler.tune.measure import HostMeasure, require_host
@@ -10,7 +8,7 @@ from mnv3c.compiler.tune.metaschedule.kernels import with_plain_kernels
 from mnv3c.compiler.tune.metaschedule.search import make_searcher
 from mnv3c.compiler.tune.metaschedule.strategy import Comparison, MetaScheduleTuner
 from mnv3c.compiler.tune.metaschedule.traces import TraceFolder
-from mnv3c.compiler.tune.session import host_title
+from mnv3c.compiler.tune.session import host_title, working_folder
 from mnv3c.compiler.tune.space import Space
 from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.tuner import Progress
@@ -47,8 +45,8 @@ def compare_graph(
         raise UserError(f"--strategy: metaschedule can search none of the layers of '{graph.name}'")
     tasks = [task for task in space.tasks if task.key in plain]
     worker = IsolatedWorker(make_searcher)
-    with tempfile.TemporaryDirectory(prefix="mnv3c-tune-", ignore_cleanup_errors=True) as folder:
-        measure = HostMeasure(extended, device, FileCache.default(), Path(folder), threads)
+    with working_folder() as folder:
+        measure = HostMeasure(extended, device, FileCache.default(), folder, threads)
         try:
             return MetaScheduleTuner(
                 tasks=tasks,

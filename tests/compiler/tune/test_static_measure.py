@@ -31,17 +31,6 @@ TRIPLE = "aarch64-linux-gnu"
 
 
 @pytest.fixture(scope="module")
-def tools() -> LlvmTools:
-    """LLVM's tools; skips where they are missing, and fails on CI."""
-    try:
-        return LlvmTools.find()
-    except MissingError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Counter:
     """An emulator that takes the plugin, as Debian's qemu-user does; skips without one, and fails on CI."""
     try:
