@@ -18,6 +18,7 @@ Expr = Any
 Buffer = Any
 Dtype = Literal["float32", "float16"]
 
+LINE_FLOATS = 16  # a cache line of 64 bytes, as `prefetch` asks for
 # A value that is loaded and stored costs about as much as this many multiply-adds.
 MOVE = 4
 # About two microseconds on one core; waking another one costs as much.

@@ -14,10 +14,10 @@ from mnv3c.targets.cpu.gemm import Gemm, GemmFamily
 from mnv3c.targets.cpu.kernel import CpuKernel, part, share_blocks
 from mnv3c.targets.cpu.lanes import Piece
 from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Array, GroupWork, Packed
+from mnv3c.targets.target import Array, GroupWork, LayerWork, Packed
 
 # The gate's product is (activations, gate), the projection reads it, and a residual from outside.
-GATED_SOURCES = (((-1, -2), (0,)), ((-1, -2), (0, -3)))
+_SOURCES = (((-1, -2), (0,)), ((-1, -2), (0, -3)))
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,17 @@ class GatedGemmFamily:
 
     def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[GatedGemm, ...] | None:
         """The blockings of the product; None for any other group, and where the activations are less to scale."""
-        gate, project = work.parts
-        gates = isinstance(gate.op, Multiply) and gate.op.activation is None and gate.inputs[1] != gate.inputs[0]
-        if not gates or work.sources not in GATED_SOURCES:
-            return None
-        if any(storage != "target" for layer in work.parts for storage in layer.storage):
-            return None
-        rows = gate.output.elements // gate.output.channels
-        if rows <= project.output.channels:
+        project = gated_projection(work)
+        if project is None or project.inputs[0].elements // project.inputs[0].channels <= project.output.channels:
             return None
         offers = GemmFamily().candidates(project, device)
         # The weights that the product reads have just been written: there is nothing to ask for ahead of time.
         return tuple(GatedGemm(replace(offer, prefetch=False)) for offer in offers) if offers else None
+
+
+def gated_projection(work: GroupWork) -> LayerWork | None:
+    """The layer after a squeeze-excite gate, reading its product; None for any other group."""
+    gate, project = work.parts
+    gates = isinstance(gate.op, Multiply) and gate.op.activation is None and gate.inputs[1] != gate.inputs[0]
+    stored = all(storage == "target" for layer in work.parts for storage in layer.storage)
+    return project if gates and stored and work.sources in _SOURCES else None

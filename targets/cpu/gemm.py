@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mnv3c.graph.ops import Conv2d, Dense
-from mnv3c.targets.cpu.builder import Buffer, Dtype, Expr, KernelBuilder, Parameter, Registers
+from mnv3c.targets.cpu.builder import LINE_FLOATS, Buffer, Dtype, Expr, KernelBuilder, Parameter, Registers
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, Operands, convolution_buffers, for_blocks, share_blocks, sharing_cores
 from mnv3c.targets.cpu.lanes import Lanes, Piece, Run, device_lanes
@@ -29,7 +29,6 @@ from mnv3c.targets.cpu.packing import as_halves, pack_layer
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Array, LayerWork, Packed
 
-_LINE_FLOATS = 16  # a cache line of 64 bytes
 # A panel larger than this share of the first-level cache is not there when the next tile reads it; each of its lines
 # then costs so many cycles (fitted to 15 products on AVX-512).
 _PANEL_SHARE, _MISS_CYCLES = 0.7, 0.5
@@ -135,14 +134,14 @@ class Gemm(CpuKernel):
         panel = chunk * self._panels + k.quotient(column, self.tile_vectors * self.lanes.widest)
         asking = (
             (self._asking_tiles(width), (column + width) * self.depth),
-            (self.behind_tiles, behind + panel * (self.behind_tiles * self.depth * _LINE_FLOATS)),
+            (self.behind_tiles, behind + panel * (self.behind_tiles * self.depth * LINE_FLOATS)),
         )
         begin: Expr = 0
         for tiles, at in asking:
             if tiles:
                 end = k.minimum(begin + tiles, count)
                 with k.serial(end - begin) as t:
-                    tile(first + begin + t, column, pieces, at + t * (self.depth * _LINE_FLOATS))
+                    tile(first + begin + t, column, pieces, at + t * (self.depth * LINE_FLOATS))
                 begin = end
         with k.serial(count - begin) as t:
             tile(first + begin + t, column, pieces, None)
@@ -153,7 +152,7 @@ class Gemm(CpuKernel):
 
     def _asking_tiles(self, width: int) -> int:
         """Tiles that it takes to ask for a panel so wide, each for one cache line with every step of the depth."""
-        return -(-width // _LINE_FLOATS) if self.prefetch else 0
+        return -(-width // LINE_FLOATS) if self.prefetch else 0
 
     @property
     def streams(self) -> bool:
@@ -167,7 +166,7 @@ class Gemm(CpuKernel):
         tiles = -(-self.rows // self.tile_rows)
         chunk, chunks = (tiles, 1) if self.share_columns else (self.chunk_tiles, -(-tiles // self.chunk_tiles))
         widest = max(run.size for run in self.lanes.blocks(self.columns, self.tile_vectors))
-        by_one_tile = 4 * _LINE_FLOATS * self.depth * self._panels * chunks
+        by_one_tile = 4 * LINE_FLOATS * self.depth * self._panels * chunks
         idle = max(0, min(chunk, tiles) - self._asking_tiles(widest))
         return replace(self, behind_tiles=min(idle, round(weight_bytes / by_one_tile)))
 
@@ -223,7 +222,7 @@ class Product:
             panel = column * self.depth + d * width
             vectors = [k.load(operands.weight, panel + piece.offset, piece.lanes) for piece in pieces]
             if ahead is not None:
-                k.prefetch(operands.weight, ahead + d * _LINE_FLOATS)
+                k.prefetch(operands.weight, ahead + d * LINE_FLOATS)
             for r in range(self.tile_rows):
                 scalar = operands.input[input_at(r, d)]
                 for p, piece in enumerate(pieces):
@@ -294,7 +293,7 @@ def _tile_cost(
             return max(fma + _PAIRED_FMA_CYCLES, loads + _PAIRED_LOAD_CYCLES)
         loads = (tile_rows + count) / 2.0
         far = tiles > 1 and 4 * run.size * depth > _PANEL_SHARE * device.cache.l1d_bytes
-        misses = _MISS_CYCLES * run.size / _LINE_FLOATS if far else 0.0
+        misses = _MISS_CYCLES * run.size / LINE_FLOATS if far else 0.0
         return max(fma + 0.25 * loads, loads, float(device.vector.fma_latency_cycles)) + misses
 
     return tiles * sum(run.count * step(run) for run in lanes.blocks(columns, vectors))

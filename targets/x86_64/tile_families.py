@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from mnv3c.graph.ops import Conv2d, Multiply
+from mnv3c.graph.ops import Conv2d
 from mnv3c.targets.cpu.epilogue import Epilogue
-from mnv3c.targets.cpu.gated import GATED_SOURCES, GatedGemmFamily
+from mnv3c.targets.cpu.gated import GatedGemmFamily, gated_projection
 from mnv3c.targets.cpu.gemm import GemmFamily, vector_cycles
 from mnv3c.targets.cpu.kernel import CpuKernel, sharing_cores
 from mnv3c.targets.cpu.lanes import device_lanes
@@ -32,9 +32,9 @@ class TileGemmFamily:
         tiles = tile_candidates(work, device)
         if vectors is None or not tiles:
             return vectors
-        rows, depth, columns = _rows(work), _depth(work), _columns(work)
-        best = vector_cycles(rows, depth, columns, device_lanes(device), device)
-        return (*tiles, *vectors) if tile_cycles(rows, depth, columns, device) < best else (*vectors, *tiles)
+        shape = _shape(work)
+        best = vector_cycles(shape.rows, shape.depth, shape.columns, device_lanes(device), device)
+        return (*tiles, *vectors) if tile_cycles(shape, device) < best else (*vectors, *tiles)
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class TileGatedFamily:
     def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[CpuKernel, ...] | None:
         """Blockings of the product; None for any other group, and where scaling apart is likely faster."""
         vectors = GatedGemmFamily().candidates(work, device)
-        gate, project = work.parts
-        gates = isinstance(gate.op, Multiply) and gate.op.activation is None and gate.inputs[1] != gate.inputs[0]
-        if not gates or work.sources not in GATED_SOURCES or any(s != "target" for s in gate.storage):
+        project = gated_projection(work)
+        if project is None:
             return vectors
         offers = TileGemmFamily().candidates(project, device) or ()
         tiles = tuple(replace(offer, gated=True) for offer in offers if isinstance(offer, TileGemm))
@@ -65,36 +64,30 @@ def tile_candidates(work: LayerWork, device: CpuDevice) -> tuple[TileGemm, ...]:
         return ()
     if not (isinstance(op, Conv2d) and op.pointwise) or any(storage != "target" for storage in work.storage):
         return ()
-    rows, depth, columns = _rows(work), _depth(work), _columns(work)
-    if rows < _LEAST_ROWS or columns < _LEAST_COLUMNS or depth < _LEAST_DEPTH:
+    shape = _shape(work)
+    if shape.rows < _LEAST_ROWS or shape.columns < _LEAST_COLUMNS or shape.depth < _LEAST_DEPTH:
         return ()
     cores = sharing_cores(device)
-    blocks, pairs = TileShape(rows, depth, columns).blocks, columns // (2 * TILE)
+    blocks, pairs = shape.blocks, shape.columns // (2 * TILE)
     by_rows, by_columns = -(-blocks // cores), -(-pairs // cores)
     # With many blocks threads share the rows, so that each splits its own; with few the largest share decides, and of
     # equal ones the columns, so that each reads its own weights.
     rows_first = blocks >= 2 * cores or by_rows / blocks < by_columns / pairs
     options = ((by_rows, False), (by_columns, True)) if rows_first else ((by_columns, True), (by_rows, False))
     epilogue, lanes = Epilogue(op.activation, op.residual), device_lanes(device)
-    return tuple(TileGemm(rows, depth, columns, lanes, epilogue, chunk, share) for chunk, share in options)
+    return tuple(
+        TileGemm(shape.rows, shape.depth, shape.columns, lanes, epilogue, chunk, share) for chunk, share in options
+    )
 
 
-def tile_cycles(rows: int, depth: int, columns: int, device: CpuDevice) -> float:
+def tile_cycles(shape: TileShape, device: CpuDevice) -> float:
     """About how many cycles one core takes for a product on tiles."""
-    shape = TileShape(rows, depth, columns)
     items = shape.row_tiles * shape.column_tiles * shape.steps * len(PRODUCTS)
     products = items * TILE * TILE * STEP / (device.vector.tile_bf16_macs or 1)
     split = shape.row_tiles * TILE * shape.steps * _SPLIT_CYCLES
     return _PRODUCT_SHARE * products + split + shape.blocks * _BLOCK_CYCLES
 
 
-def _rows(work: LayerWork) -> int:
-    return work.inputs[0].elements // work.inputs[0].channels
-
-
-def _depth(work: LayerWork) -> int:
-    return work.inputs[0].channels
-
-
-def _columns(work: LayerWork) -> int:
-    return work.output.channels
+def _shape(work: LayerWork) -> TileShape:
+    x = work.inputs[0]
+    return TileShape(x.elements // x.channels, x.channels, work.output.channels)

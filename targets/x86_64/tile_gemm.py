@@ -29,13 +29,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter
+from mnv3c.targets.cpu.builder import LINE_FLOATS, Buffer, KernelBuilder, Parameter
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.kernel import CpuKernel, part
 from mnv3c.targets.cpu.lanes import Lanes
 from mnv3c.targets.target import Array, Packed
 from mnv3c.targets.x86_64.tile_printer import (
-    LINE_FLOATS,
     PARTS,
     ROW_BYTES,
     STEP,

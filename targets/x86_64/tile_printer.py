@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mnv3c.targets.cpu.builder import Buffer, Expr, KernelBuilder
+from mnv3c.targets.cpu.builder import LINE_FLOATS, Buffer, Expr, KernelBuilder
 from mnv3c.targets.cpu.epilogue import Epilogue
 from mnv3c.targets.cpu.lanes import Lanes
 
@@ -14,7 +14,6 @@ PARTS = 3
 TILE_FLOATS = 256
 STEP_FLOATS = PARTS * TILE_FLOATS
 ROW_BYTES = 64
-LINE_FLOATS = 16
 # (part of the rows, part of the weights), the smallest products first; None where a part is in its tiles already.
 PRODUCTS = ((0, 2), (None, 1), (None, 0), (1, None), (None, 1), (2, 0))
 # Tiles 0 to 3 are sums, row by row of a block of 2 x 2; then two of rows and two of weights.
