@@ -15,8 +15,12 @@ import pytest
 
 from mnv3c.cli.app import main
 from mnv3c.compiler.transport.emulator import find_emulator
+from mnv3c.graph.activation import RELU
 from mnv3c.graph.errors import MissingError
+from mnv3c.graph.initialise import initialise
+from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.networks import mobilenet_v3
+from mnv3c.graph.ops import Conv2d, Input
 from mnv3c.graph.yaml_io import save_graph
 
 
@@ -114,3 +118,28 @@ def tiny_arm64(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory, mnv3c:
     outcome = mnv3c("compile", tiny_yaml, "--target", "arm64", "-o", folder)
     assert outcome.code == 0, outcome.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pointwise layers as a graph file, quick to tune."""
+    nodes = (
+        Node("x", Input((1, 10, 10, 16))),
+        Node("wide", Conv2d(48, (1, 1), bias=True, activation=RELU), ("x",)),
+        Node("narrow", Conv2d(24, (1, 1), bias=True), ("wide",)),
+    )
+    path = tmp_path_factory.mktemp("graph") / "two.yaml"
+    save_graph(initialise(Graph("two", nodes, ("narrow",)), 0), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for one module's records."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def own_folders(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of the user go to the module's own folder."""
+    monkeypatch.setenv("MNV3C_DATA_DIR", str(data_folder))

@@ -13,12 +13,7 @@ from mnv3c.compiler.machine_code import LlvmTools
 from mnv3c.compiler.tune.space import Task
 from mnv3c.compiler.tune.static_tuner import EstimatedLayer, StaticResult
 from mnv3c.compiler.tune.store import RecordStore, write_records
-from mnv3c.graph.activation import RELU
 from mnv3c.graph.errors import MissingError
-from mnv3c.graph.initialise import initialise
-from mnv3c.graph.ir import Graph, Node
-from mnv3c.graph.ops import Conv2d, Input
-from mnv3c.graph.yaml_io import save_graph
 from mnv3c.targets.target import GroupWork
 
 LABEL = "ESTIMATE of llvm-mca's scheduling model (no caches, no memory): not a latency; model cortex-a710"
@@ -26,27 +21,7 @@ ARM = ("--target", "arm64", "--device", "cortex-a76")
 # The reason why executions cannot be counted, where they cannot; see tests/compiler/tune/test_static_measure.py.
 SLOW = ("building ", "executions cannot be counted")
 
-
-@pytest.fixture(scope="module")
-def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    nodes = (
-        Node("x", Input((1, 10, 10, 16))),
-        Node("wide", Conv2d(48, (1, 1), bias=True, activation=RELU), ("x",)),
-        Node("narrow", Conv2d(24, (1, 1), bias=True), ("wide",)),
-    )
-    path = tmp_path_factory.mktemp("graph") / "two.yaml"
-    save_graph(initialise(Graph("two", nodes, ("narrow",)), 0), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(autouse=True)
-def own_folders(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MNV3C_DATA_DIR", str(data_folder))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture(scope="module")
