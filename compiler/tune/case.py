@@ -42,20 +42,26 @@ class Case:
         return Case(tuple(handed), weights, outputs[-1])
 
     def save(self, path: Path) -> Path:
-        """Write an .npz file."""
+        """Write the names, then array after array in NumPy's own format.
+
+        Not an .npz: an interrupt between two members leaves `zipfile` with an error of its own in its place.
+        """
         inputs = {f"input.{index}": array for index, array in enumerate(self.inputs)}
         weights = {f"weight.{role}": array for role, array in self.weights.items()}
+        arrays = {"output": self.output, **inputs, **weights}
         with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, output=self.output, **inputs, **weights)
+            for array in (np.array(list(arrays)), *arrays.values()):
+                np.save(file, array, allow_pickle=False)
         return path
 
     @staticmethod
     def load(path: Path) -> "Case":
         """Read what `save` wrote."""
-        with np.load(path) as arrays:
-            inputs = tuple(arrays[name] for name in arrays.files if name.startswith("input."))
-            weights = {name[len("weight.") :]: arrays[name] for name in arrays.files if name.startswith("weight.")}
-            return Case(inputs, weights, arrays["output"])
+        with path.open("rb") as file:
+            arrays = {str(name): np.load(file) for name in np.load(file)}
+        inputs = tuple(array for name, array in arrays.items() if name.startswith("input."))
+        weights = {name.removeprefix("weight."): a for name, a in arrays.items() if name.startswith("weight.")}
+        return Case(inputs, weights, arrays["output"])
 
 
 def relative_error(got: Array, expected: Array) -> float:

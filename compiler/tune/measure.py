@@ -162,7 +162,7 @@ class HostMeasure:
     def _measure_layer(
         self, trial: Trial, kernels: Sequence[Kernel], borders: Sequence[KernelJob | None]
     ) -> Iterator[Measurement]:
-        path = Case.of(trial.task.work).save(self._folder / "case.npz")
+        path = Case.of(trial.task.work).save(self._folder / "case.npy")
         setup = self._setup(trial.task, path, [self._conversions[job] if job else None for job in borders])
         right, slowest_us = [], 0.0
         for kernel in kernels:

@@ -158,7 +158,7 @@ def test_cases_follow_the_reference(space: Space, tmp_path: Path) -> None:
     assert case.inputs[0].shape == (1, 3, 16, 16)
     expected = evaluate(stem.work.op, [case.inputs[0].transpose(0, 2, 3, 1)], case.weights)
     np.testing.assert_array_equal(case.output, expected)
-    again = Case.load(case.save(tmp_path / "case.npz"))
+    again = Case.load(case.save(tmp_path / "case.npy"))
     for one, other in zip((*case.inputs, case.output), (*again.inputs, again.output), strict=True):
         np.testing.assert_array_equal(one, other)
     assert case.weights.keys() == again.weights.keys() == {"weight", "bias"}
