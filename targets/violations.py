@@ -56,6 +56,8 @@ def _found(value: object) -> str:
 
 def _allowed_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     for part in location:
+        if part not in model.model_fields:  # a position within a list, or a name in a mapping
+            continue
         annotation = model.model_fields[str(part)].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]
         model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))

@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
+from mnv3c.cli.calibrate import calibrate
 from mnv3c.cli.compile import compile_command
 from mnv3c.cli.graph import graph
+from mnv3c.cli.measure import measure
+from mnv3c.cli.predict import predict
+from mnv3c.cli.profiles import profiles
 from mnv3c.cli.records import records
 from mnv3c.cli.run import run
 from mnv3c.cli.targets import targets
 from mnv3c.cli.tune import tune
+from mnv3c.cli.validate import validate
 from mnv3c.graph.errors import MissingError, UserError
 
 _INTERRUPTED = 128 + 2  # as a shell reports a process that SIGINT ended
@@ -30,6 +35,11 @@ app.command("graph")(graph)
 app.command("compile")(compile_command)
 app.command("run")(run)
 app.command("tune")(tune)
+app.command("measure")(measure)
+app.command("calibrate")(calibrate)
+app.command("predict")(predict)
+app.command("validate")(validate)
+app.command("profiles")(profiles)
 app.add_typer(records, name="records")
 app.command("targets")(targets)
 

@@ -1,0 +1,133 @@
+"""From measured records to a profile that says how far to trust it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from mnv3c.graph.errors import UserError
+from mnv3c.profiles.block import Block
+from mnv3c.profiles.metrics import Metrics, Predictions
+from mnv3c.profiles.model.crossval import held_out
+from mnv3c.profiles.model.dataset import Dataset, dataset_of
+from mnv3c.profiles.model.fit import fit, log_evidence
+from mnv3c.profiles.model.intervals import Intervals, conformal
+from mnv3c.profiles.model.model import Model
+from mnv3c.profiles.model.overhead import fit_overhead
+from mnv3c.profiles.physics.base import Floats, Physics
+from mnv3c.profiles.physics.registry import physics_of
+from mnv3c.profiles.profile import (
+    CrossValidation,
+    Identity,
+    NetworkOverhead,
+    Profile,
+    Provenance,
+    shape_ranges,
+)
+from mnv3c.profiles.record import Record
+
+FEWEST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    A name, priors, end-to-end records of networks whose kernels are calibrated, a kind of physics where the records do
+    not tell, and the command line.
+    """
+
+    name: str
+    priors: tuple[Profile, ...] = ()
+    networks: tuple[Record, ...] = ()
+    physics: Physics | None = None
+    how: str = ""
+
+
+def calibrate(records: Sequence[Record], request: Request) -> Profile:
+    """The profile fitted to records of one device.
+
+    Raises UserError for fewer than `FEWEST_ROWS` records, for records of several devices or runtimes, for a processor
+    that no physics knows, and for priors that do not fit.
+    """
+    if len(records) < FEWEST_ROWS:
+        raise UserError(f"{len(records)} records are too few to fit anything to: at least {FEWEST_ROWS} are needed")
+    identity = common_identity(records)
+    priors = [prior.model for prior in request.priors]
+    physics = request.physics or (priors[0].physics if priors else physics_of(identity.processor))
+    projected = _projected_shortcuts(records, physics, priors)
+    data = dataset_of(records, physics.unit, projected)
+    model = fit(data, physics, priors)
+    families = unit_families(model, data)
+    predicted_ms = held_out(data, physics, priors)
+    return Profile(
+        request.name,
+        identity,
+        model,
+        _intervals(data, families, predicted_ms, physics.usual_error),
+        shape_ranges(data.table, families),
+        fit_overhead(records, request.networks, identity) if request.networks else NetworkOverhead(),
+        _provenance(records, request),
+        _cross_validation(data, predicted_ms),
+        frozenset(map(row_digest, records)),
+        projected,
+    )
+
+
+def row_digest(record: Record) -> str:
+    """A short digest of what was measured and what came out, by which a row is known again in another file."""
+    return hashlib.sha256(f"{record.work}|{record.latency_ms:.6g}".encode()).hexdigest()[:10]
+
+
+def common_identity(records: Sequence[Record]) -> Identity:
+    """What all records are of. Raises UserError naming what there is, where they are of several."""
+    counts = Counter(Identity(r.device, r.processor, r.runtime, r.precision, r.threads) for r in records)
+    if len(counts) > 1:
+        devices = sorted({", ".join(map(str, vars(identity).values())) for identity in counts})
+        raise UserError(
+            f"the records are of {len(counts)} devices or runtimes ({'; '.join(devices[:4])}): choose one by --where"
+        )
+    return next(iter(counts))
+
+
+def unit_families(model: Model, data: Dataset) -> tuple[str, ...]:
+    """(units,) the name of each unit's family."""
+    names = (*model.physics.families, "other")
+    return tuple(names[number] for number in model.physics.family(data.table))
+
+
+def _projected_shortcuts(records: Sequence[Record], physics: Physics, priors: Sequence[Model]) -> bool:
+    """Whether the measured blocks had them: tables of blocks do not tell, but latencies do."""
+    if not any(isinstance(record.work, Block) and not record.work.skip for record in records):
+        return False
+    plain, projected = (
+        log_evidence(dataset_of(records, physics.unit, each), physics, priors) for each in (False, True)
+    )
+    return projected > plain
+
+
+def _intervals(data: Dataset, families: Sequence[str], predicted_ms: Floats, usual: float) -> Intervals:
+    log_ratios = np.log(data.latency_ms / predicted_ms)
+    return conformal(log_ratios, families if data.single else ["network"] * len(data), data.groups, usual)
+
+
+def _provenance(records: Sequence[Record], request: Request) -> Provenance:
+    sources = sorted({" ".join(filter(None, (r.source, f"({r.licence})" if r.licence else ""))) for r in records})
+    return Provenance(
+        len(records),
+        tuple(filter(None, sources)),
+        tuple(prior.name for prior in request.priors),
+        datetime.now(UTC).date().isoformat(),
+        request.how,
+    )
+
+
+def _cross_validation(data: Dataset, predicted_ms: Floats) -> CrossValidation:
+    metrics = Metrics.of(Predictions(data.latency_ms, predicted_ms))
+    groups = len(set(data.groups))
+    by = "resolution" if data.groups[0].startswith("resolution") else "shape"
+    figures = (metrics.mape, metrics.rmspe, metrics.within_5, metrics.within_10, metrics.bias)
+    return CrossValidation(f"held out by {by}", groups, *(float(figure or 0.0) for figure in figures))

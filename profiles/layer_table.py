@@ -1,0 +1,233 @@
+"""Layers as columns: what the cost model computes with, one array entry a layer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.layer import LayerKey
+from mnv3c.graph.ops import (
+    Activate,
+    Add,
+    BatchNorm,
+    ChannelAffine,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    GlobalAveragePool,
+    Multiply,
+    Op,
+    Pool2d,
+    Resize,
+    ScalarAffine,
+    Softmax,
+)
+
+Integers = npt.NDArray[np.int64]
+
+# What a layer computes, as far as costs go. `linear` is a matrix-vector product: a dense layer, or a 1x1 convolution of
+# a 1x1 map; `gate` multiplies a map by one number a channel; `pool` has a window, `global_pool` takes the whole map.
+KINDS = (
+    "pointwise",
+    "depthwise",
+    "conv",
+    "grouped_conv",
+    "transposed_conv",
+    "linear",
+    "global_pool",
+    "pool",
+    "gate",
+    "elementwise",
+    "concat",
+    "resize",
+    "softmax",
+)
+# The activation's kind; its numbers do not change its cost.
+ACTIVATIONS = ("", "relu", "clip", "hswish", "hsigmoid", "sigmoid", "other")
+# How a runtime computed it, where a record says so and it matters.
+VARIANTS = ("", "winograd")
+_ELEMENTWISE = (Activate, Add, BatchNorm, ChannelAffine, ScalarAffine)
+_SIMPLE = {
+    ConvTranspose2d: "transposed_conv",
+    Dense: "linear",
+    GlobalAveragePool: "global_pool",
+    Pool2d: "pool",
+    Concat: "concat",
+    Resize: "resize",
+    Softmax: "softmax",
+}
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Columns of one length, a layer a row; a dense layer has maps of 1x1.
+
+    `kind`, `activation` and `variant` index `KINDS`, `ACTIVATIONS` and `VARIANTS`. `residual` is 1 where a second map
+    is added, `linked` counts the elementwise operations computed with the layer (activation, residual, gate).
+    `input_on_chip` and `output_on_chip` are 1 where a fused group keeps that map in a cache; `ahead_bytes` is how much
+    of the weights the program has asked for before the layer begins. `owner` is the index of the unit, measured or
+    predicted as a whole, of which a layer is a part: 0, 1, 2... without gaps, in order.
+    """
+
+    kind: Integers
+    batch: Integers
+    h_in: Integers
+    w_in: Integers
+    c_in: Integers
+    h_out: Integers
+    w_out: Integers
+    c_out: Integers
+    kernel_h: Integers
+    kernel_w: Integers
+    stride: Integers
+    groups: Integers
+    activation: Integers
+    residual: Integers
+    linked: Integers
+    variant: Integers
+    input_on_chip: Integers
+    output_on_chip: Integers
+    ahead_bytes: Integers
+    owner: Integers
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @staticmethod
+    def of_rows(rows: Sequence[Sequence[int]]) -> "LayerTable":
+        """From rows of numbers in the order of the fields."""
+        columns = np.array(rows, np.int64).reshape(len(rows), len(fields(LayerTable)))
+        return LayerTable(*np.ascontiguousarray(columns.T))
+
+    @staticmethod
+    def of_items(items: Iterable[Sequence[LayerKey]], variants: Sequence[str] | None = None) -> "LayerTable":
+        """The layers of items, each a sequence of keys; `variants` names one variant an item.
+
+        Raises UserError for a layer whose cost no model knows.
+        """
+        rows = [
+            (*layer_row(key, variants[owner] if variants else ""), 0, 0, 0, owner)
+            for owner, keys in enumerate(items)
+            for key in keys
+        ]
+        return LayerTable.of_rows(rows)
+
+    @cached_property
+    def starts(self) -> Integers:
+        """(units,) index of each unit's first layer."""
+        return np.flatnonzero(np.diff(self.owner, prepend=-1))
+
+    @property
+    def ends(self) -> Integers:
+        """(units,) index of each unit's last layer."""
+        return np.append(self.starts[1:], len(self)) - 1
+
+    def per_unit_max(self, column: Integers) -> Integers:
+        """(units,) the greatest value of a column (layers,) within each unit."""
+        return np.asarray(np.maximum.reduceat(column, self.starts) if len(self) else column, np.int64)
+
+    def per_unit_sum(self, column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(units,) the sum of a column (layers,) within each unit."""
+        return np.asarray(np.bincount(self.owner, column), np.float64)
+
+    def take(self, chosen: npt.NDArray[np.bool_] | Integers) -> "LayerTable":
+        """The rows chosen by index or mask, `owner` unchanged."""
+        return LayerTable(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def is_kind(self, *names: str) -> npt.NDArray[np.bool_]:
+        """Where the layer is of one of these kinds."""
+        return np.isin(self.kind, [KINDS.index(name) for name in names])
+
+    @property
+    def macs(self) -> npt.NDArray[np.float64]:
+        """Multiply-accumulates; 0 where the layer is no convolution or product."""
+        products = self.is_kind("pointwise", "depthwise", "conv", "grouped_conv", "linear")
+        taps = self.kernel_h * self.kernel_w * (self.c_in // self.groups)
+        outputs = self.batch * self.h_out * self.w_out * self.c_out
+        spread = self.batch * self.h_in * self.w_in * self.c_out
+        transposed = self.is_kind("transposed_conv")
+        return np.asarray((outputs * products + spread * transposed) * taps, np.float64)
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Weights without biases; 0 where the layer has none."""
+        has = self.is_kind("pointwise", "depthwise", "conv", "grouped_conv", "transposed_conv", "linear")
+        return np.asarray(has * self.kernel_h * self.kernel_w * (self.c_in // self.groups) * self.c_out, np.float64)
+
+    @property
+    def inputs(self) -> npt.NDArray[np.float64]:
+        """Elements of the first input."""
+        return np.asarray(self.batch * self.h_in * self.w_in * self.c_in, np.float64)
+
+    @property
+    def outputs(self) -> npt.NDArray[np.float64]:
+        """Elements of the output."""
+        return np.asarray(self.batch * self.h_out * self.w_out * self.c_out, np.float64)
+
+
+def concatenated(tables: Sequence[LayerTable]) -> LayerTable:
+    """The rows of all tables; the units of each are numbered after those of the tables before it."""
+    units = np.array([0, *(int(table.owner[-1]) + 1 for table in tables)])[:-1].cumsum()
+    columns = {
+        field.name: np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(LayerTable)
+    }
+    owner = np.concatenate([table.owner + first for table, first in zip(tables, units, strict=True)])
+    return LayerTable(**(columns | {"owner": owner}))
+
+
+def layer_row(key: LayerKey, variant: str = "") -> tuple[int, ...]:
+    """A row of the table but for its last four columns. Raises UserError for a layer whose cost no model knows."""
+    (batch, h_in, w_in, c_in), output = _extents(key.inputs[0].shape), _extents(key.output.shape)
+    kind = _kind(key)
+    if kind == "concat":
+        c_in = output[3]
+    activation = key.activation.partition("(")[0]
+    residual = int(bool(key.residual) or isinstance(key.op, Add))
+    return (
+        KINDS.index(kind),
+        batch,
+        h_in,
+        w_in,
+        c_in,
+        *output[1:],
+        *key.kernel,
+        key.stride[0],
+        key.groups,
+        ACTIVATIONS.index(activation if activation in ACTIVATIONS else "other"),
+        residual,
+        int(activation != "") + residual * (kind != "elementwise"),
+        VARIANTS.index(variant),
+    )
+
+
+def _extents(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    if len(shape) == 4:
+        return shape[0], shape[1], shape[2], shape[3]
+    return shape[0], 1, 1, shape[-1]
+
+
+def _kind(key: LayerKey) -> str:
+    op: Op = key.op
+    if isinstance(op, Conv2d):
+        return _convolution_kind(key, op)
+    if isinstance(op, Multiply):
+        return "gate" if key.inputs[1].elements < key.inputs[0].elements else "elementwise"
+    if isinstance(op, _ELEMENTWISE):
+        return "elementwise"
+    if type(op) not in _SIMPLE:
+        raise UserError(f"layer '{key}': no cost model knows a layer of kind '{key.kind}'")
+    return _SIMPLE[type(op)]
+
+
+def _convolution_kind(key: LayerKey, op: Conv2d) -> str:
+    if op.groups == key.inputs[0].channels == key.output.channels and op.groups > 1:
+        return "depthwise"
+    if op.groups > 1:
+        return "grouped_conv"
+    if op.kernel != (1, 1):
+        return "conv"
+    return "linear" if key.inputs[0].spatial == (1, 1) else "pointwise"

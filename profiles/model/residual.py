@@ -1,0 +1,105 @@
+"""What physics leaves over: one smooth function a family, of where a unit lies, in log space.
+
+A Gaussian process, kept as weights at inducing points (the subset of regressors: Quinonero-Candela and Rasmussen 2005,
+"A Unifying View of Sparse Approximate Gaussian Process Regression", section 5), which is small and fast.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mnv3c.profiles.layer_table import Integers
+from mnv3c.profiles.physics.base import Floats, Smoothness
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One family's function: a constant, and a sum over points (m, d) of weight (m,) times covariance."""
+
+    family: int
+    length: tuple[float, ...]
+    constant: float
+    points: Floats
+    weights: Floats
+
+    def __call__(self, descriptors: Floats) -> Floats:
+        """(n,) log corrections at (n, d) descriptors."""
+        length = np.array(self.length)
+        # A prediction needs no more than single precision, and its exponentials cost half.
+        at, points = (descriptors / length).astype(np.float32), (self.points / length).astype(np.float32)
+        smooth = covariance(at, points) @ self.weights.astype(np.float32)
+        return np.asarray(self.constant + smooth, np.float64)
+
+
+def corrections(residuals: Sequence[Residual], families: Integers, descriptors: Floats) -> Floats:
+    """(n,) log corrections: the sum of all functions of each unit's family."""
+    total = np.zeros(len(families))
+    for residual in residuals:
+        chosen = np.flatnonzero(families == residual.family)
+        if len(chosen):
+            total[chosen] += residual(descriptors[chosen])
+    return total
+
+
+def fit_residual(family: int, target: Floats, descriptors: Floats, belief: Smoothness, max_points: int) -> Residual:
+    """The function through log ratios `target` (n,) at `descriptors` (n, d): the posterior mean of the regressors."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    length = np.array(belief.length)
+    points = spread_points(descriptors / length, max_points)
+    # The last column is the constant.
+    design = np.hstack([covariance(descriptors / length, points), np.ones((len(target), 1))])
+    precision = np.zeros((len(points) + 1,) * 2)
+    precision[:-1, :-1] = covariance(points, points) / belief.deviation**2
+    precision[-1, -1] = 1 / belief.constant_deviation**2
+    normal = design.T @ design + belief.noise**2 * precision
+    normal[np.diag_indices_from(normal)] += 1e-10 * np.trace(normal) / len(normal)
+    solution = cho_solve(cho_factor(normal), design.T @ target)
+    places = points * np.where(np.isfinite(length), length, 0.0)
+    return Residual(family, belief.length, float(solution[-1]), places, np.asarray(solution[:-1], np.float64))
+
+
+def prior_covariance(descriptors: Floats, belief: Smoothness) -> Floats:
+    """(n, n) covariance of a function's values at (n, d) descriptors, before any row; its constant part is left out."""
+    scaled = descriptors / np.array(belief.length)
+    return np.asarray(belief.deviation**2 * covariance(scaled, scaled), np.float64)
+
+
+def covariance(a: Array, b: Array) -> Array:
+    """(n, m) Matern covariance of smoothness 5/2 and unit variance, of (n, d) and (m, d) points at length scale 1.
+
+    Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", equation 4.17.
+    """
+    squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None, :]
+    squares -= 2 * (a @ b.T)
+    distance = np.sqrt(5 * np.maximum(squares, 0))
+    return np.asarray((1 + distance + np.square(distance) / 3) * np.exp(-distance), a.dtype)
+
+
+def spread_points(points: Floats, count: int) -> Floats:
+    """At most `count` different points that leave none of the given ones far away, in a stable order.
+
+    Farthest-point sampling (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance"), begun at the
+    point nearest to the mean.
+    """
+    unique = np.unique(points, axis=0)
+    if len(unique) <= count:
+        return unique
+    distance = np.full(len(unique), np.inf)
+    chosen = [int(np.argmin(np.square(unique - unique.mean(0)).sum(1)))]
+    while len(chosen) < count:
+        distance = np.minimum(distance, np.square(unique - unique[chosen[-1]]).sum(1))
+        chosen.append(int(distance.argmax()))
+    return np.asarray(unique[np.sort(chosen)], np.float64)
+
+
+def nearest_distance(points: Floats, known: Floats) -> Floats:
+    """(n,) distance of each point to the nearest known one; infinite where none is known."""
+    if not len(known):
+        return np.full(len(points), np.inf)
+    squares = np.square(points).sum(1)[:, None] - 2 * points @ known.T + np.square(known).sum(1)[None, :]
+    return np.asarray(np.sqrt(np.maximum(squares.min(1), 0)), np.float64)

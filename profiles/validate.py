@@ -1,0 +1,93 @@
+"""A profile held against measured records: how far off, and whether it had seen them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mnv3c.graph.errors import UserError
+from mnv3c.profiles.calibrate import FEWEST_ROWS, row_digest
+from mnv3c.profiles.metrics import Metrics, Predictions, metrics_by_group
+from mnv3c.profiles.model.crossval import held_out
+from mnv3c.profiles.model.dataset import Dataset, dataset_of
+from mnv3c.profiles.physics.base import Floats
+from mnv3c.profiles.predict import predict_units, sum_interval
+from mnv3c.profiles.profile import Profile
+from mnv3c.profiles.record import Record
+from mnv3c.profiles.work import NetworkWork
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Predictions of records; `seen` (n,) is true where the profile was fitted to the row.
+
+    Such a row is predicted by a fit to the other seen rows, those of its group held out as well.
+    """
+
+    records: tuple[Record, ...]
+    predictions: Predictions
+    seen: np.ndarray
+    families: tuple[str, ...]
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The figures of all rows."""
+        return Metrics.of(self.predictions)
+
+    @property
+    def by_family(self) -> dict[str, Metrics]:
+        """The figures of each family of rows."""
+        return metrics_by_group(self.families, self.predictions)
+
+    @property
+    def totals(self) -> Metrics | None:
+        """The figures of sums by the tag `model`, the network that a row is of; None where rows have no such tag."""
+        names = [record.tags.get("model") for record in self.records]
+        if not any(names):
+            return None
+        networks = sorted({name for name in names if name})
+        index = np.array([networks.index(name) if name else -1 for name in names])
+        known, rows = index >= 0, self.predictions
+        measured, predicted = (
+            np.bincount(index[known], values[known], len(networks)).astype(np.float64)
+            for values in (rows.measured, rows.predicted)
+        )
+        return Metrics.of(Predictions(measured, predicted))
+
+
+def validate(profile: Profile, records: Sequence[Record]) -> Validation:
+    """Predict every record and compare.
+
+    Raises UserError for no records, for networks whose layers nobody says, and where the rows that the profile was
+    fitted to are too few to be held out of a fit to the others.
+    """
+    data = dataset_of(records, profile.model.physics.unit, profile.projected_shortcuts)
+    seen = np.array([row_digest(record) in profile.seen for record in records])
+    if seen.any() and len(set(data.take(seen).groups)) < FEWEST_ROWS:
+        raise UserError(
+            f"the profile '{profile.name}' was fitted to {int(seen.sum())} of these rows, and they are too few for "
+            "cross-validation: give all the rows that it was fitted to, or none"
+        )
+    predicted, low, high, families = _predictions(profile, data, records)
+    if seen.any():
+        out_of_fold = held_out(data.take(seen), profile.model.physics, profile.model.priors)
+        scale = out_of_fold / predicted[seen]
+        for values in (predicted, low, high):
+            values[seen] *= scale
+    return Validation(tuple(records), Predictions(data.latency_ms, predicted, low, high), seen, families)
+
+
+def _predictions(
+    profile: Profile, data: Dataset, records: Sequence[Record]
+) -> tuple[Floats, Floats, Floats, tuple[str, ...]]:
+    units = predict_units(profile, data.table)
+    count = len(data)
+    sums_ms = np.bincount(data.unit_item, units.latency_ms, count)
+    below, above = sum_interval(profile, units, data.unit_item, count)
+    number = np.bincount(data.unit_item, minlength=count)
+    whole = np.array([isinstance(record.work, NetworkWork) for record in records])
+    total_ms = sums_ms + whole * (profile.overhead.network_ms + profile.overhead.unit_ms * number)
+    first = np.searchsorted(data.unit_item, np.arange(count))
+    families = tuple("network" if whole[item] else units.families[first[item]] for item in range(count))
+    return total_ms, np.maximum(total_ms - below, 0.0), total_ms + above, families

@@ -1,0 +1,101 @@
+"""`mnv3c calibrate`: a profile from measured rows."""
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnv3c.cli.profile_options import AsJson, RecordFiles, Where, read_files
+
+if TYPE_CHECKING:
+    from mnv3c.profiles.profile import Profile
+
+
+def calibrate(
+    records: RecordFiles,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="X.yaml", help="Where to write the profile.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The profile's name. Default: the file's.")
+    ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option("--prior", metavar="PROFILE", help="A profile to start from. Repeat to mix several."),
+    ] = None,
+    where: Where = None,
+    networks: Annotated[
+        Path | None,
+        typer.Option("--networks", metavar="FILE", help="End-to-end rows: what networks take beside their kernels."),
+    ] = None,
+    physics: Annotated[
+        str | None, typer.Option("--physics", metavar="KIND", help="The kind of processor, where the rows do not tell.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a profile to measured rows, alone or starting from profiles of other devices.
+
+    Example: mnv3c calibrate rows10.csv --prior pixel4-cpu-tflite --name mine -o mine.yaml
+    """
+    from mnv3c.profiles.calibrate import Request
+    from mnv3c.profiles.calibrate import calibrate as fitted
+    from mnv3c.profiles.library import find_profile
+    from mnv3c.profiles.physics.registry import make_physics
+    from mnv3c.profiles.profile_file import check_path, save_profile
+
+    check_path(output)
+    priors = tuple(find_profile(each) for each in prior or [])
+    rows = read_files(records, where)
+    request = Request(
+        name=name or output.stem,
+        priors=priors,
+        networks=read_files([networks], None) if networks else (),
+        physics=make_physics(physics, {}) if physics else None,
+        how=_command(records, output, prior or [], where or [], networks, physics),
+    )
+    profile = fitted(rows, request)
+    save_profile(profile, output)
+    if as_json:
+        typer.echo(json.dumps(_document(profile, output), indent=1))
+    else:
+        _print(profile, output)
+
+
+def _command(
+    records: list[Path], output: Path, prior: list[str], where: list[str], networks: Path | None, physics: str | None
+) -> str:
+    """The command that was given; of a path only its name, which means the same on every machine."""
+    words = ["mnv3c", "calibrate", *(path.name for path in records), "-o", output.name]
+    for option, values in (("--prior", [Path(each).name for each in prior]), ("--where", where)):
+        words += [word for value in values for word in (option, value)]
+    words += ["--networks", networks.name] if networks else []
+    words += ["--physics", physics] if physics else []
+    return shlex.join(words)
+
+
+def _document(profile: "Profile", output: Path) -> dict[str, object]:
+    validation = profile.cross_validation
+    return {
+        "path": str(output),
+        "name": profile.name,
+        **asdict(profile.identity),
+        "rows": profile.provenance.rows,
+        "cross_validation": asdict(validation) if validation else None,
+        "log_ratios_90": {name: list(ends) for name, ends in profile.intervals.ratios.items()},
+    }
+
+
+def _print(profile: "Profile", output: Path) -> None:
+    identity, validation = profile.identity, profile.cross_validation
+    typer.echo(
+        f"{profile.name}: {identity.device} {identity.processor}, {identity.runtime}, {identity.precision}, "
+        f"{identity.threads} thread{'s' if identity.threads > 1 else ''}; fitted to {profile.provenance.rows} rows"
+    )
+    if validation is not None:
+        typer.echo(
+            f"cross-validated ({validation.method}, {validation.groups} groups): MAPE {validation.mape:.2f} %, "
+            f"within 10 % {validation.within_10:.1f} %, bias {validation.bias:+.2f} %"
+        )
+    typer.echo(str(output))

@@ -1,0 +1,149 @@
+"""`mnv3c calibrate`, `predict`, `validate` and `profiles`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.profiles.model.made_up import records
+
+from mnv3c.profiles.record import write_records
+
+METRICS = {"n", "mape", "rmspe", "within_5", "within_10", "spearman", "kendall", "bias", "coverage_90", "seen"}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write_records(path, records(80, noise=0.02))
+    return path
+
+
+@pytest.fixture(scope="module")
+def new_rows(rows: Path) -> Path:
+    path = rows.parent / "new.jsonl"
+    write_records(path, records(100, 5, 0.02))
+    return path
+
+
+@pytest.fixture(scope="module")
+def profile(rows: Path, mnv3c: Any) -> Path:
+    path = rows.parent / "made-up.yaml"
+    document = mnv3c("calibrate", rows, "-o", path, "--json").document
+    assert document["path"] == str(path)
+    assert (document["name"], document["device"], document["rows"]) == ("made-up", "made-up", 80)
+    assert 0.5 < document["cross_validation"]["mape"] < 4
+    return path
+
+
+def test_validate_says_whether_it_had_seen_the_rows(mnv3c: Any, profile: Path, rows: Path, new_rows: Path) -> None:
+    new, old = (mnv3c("validate", each, "--device", profile, "--json").document for each in (new_rows, rows))
+    for document in (new, old):
+        assert set(document) >= METRICS
+        assert document["mape"] < 4
+        assert len(document["worst"]) == 10
+    assert (new["n"], new["seen"], new["seen_rows"]) == (100, False, 0)
+    assert (old["n"], old["seen"], old["seen_rows"]) == (80, True, 80)
+    shown = mnv3c("validate", rows, "--device", profile)
+    assert (shown.code, shown.stderr) == (0, "")
+    assert "80 rows that it was fitted to, cross-validated" in shown.stdout
+    assert "100 rows that it had not seen" in mnv3c("validate", new_rows, "--device", profile).stdout
+
+
+def test_validate_draws(mnv3c: Any, profile: Path, new_rows: Path, tmp_path: Path) -> None:
+    for name, beginning in (("plot.png", b"\x89PNG"), ("plot.svg", b"<?xml")):
+        path = tmp_path / name
+        outcome = mnv3c("validate", new_rows, "--device", profile, "--plot", path)
+        assert (outcome.code, outcome.stderr) == (0, "")
+        assert outcome.stdout.splitlines()[-1] == str(path)
+        assert path.read_bytes().startswith(beginning)
+
+
+def test_predict_adds_up(mnv3c: Any, profile: Path) -> None:
+    document = mnv3c("predict", "small", "--device", profile, "--json").document
+    layers = document["layers"]
+    assert set(document) >= {"profile", "total_ms", "low_ms", "high_ms", "layers"}
+    assert all(set(layer) >= {"name", "latency_ms", "low_ms", "high_ms", "bound", "in_range"} for layer in layers)
+    assert document["total_ms"] == pytest.approx(sum(layer["latency_ms"] for layer in layers) + document["overhead_ms"])
+    assert document["low_ms"] < document["total_ms"] < document["high_ms"]
+    for layer in layers:
+        assert 0 < layer["low_ms"] <= layer["latency_ms"] <= layer["high_ms"]
+        assert layer["bound"] in ("compute", "bandwidth", "overhead")
+    names = [layer["name"] for layer in mnv3c("graph", "small", "--json").document["layers"]]
+    assert [layer["name"] for layer in layers] == names
+    # A profile of blocks has seen no stem.
+    assert not layers[0]["in_range"] and layers[0]["outside"]
+    assert not document["in_range"]
+
+
+def test_explain_shows_terms_that_add_up(mnv3c: Any, profile: Path) -> None:
+    document = mnv3c("predict", "small", "--device", profile, "--explain", "--json").document
+    for layer in document["layers"]:
+        assert sum(layer["terms_ms"].values()) == pytest.approx(layer["latency_ms"])
+    shown = mnv3c("predict", "small", "--device", profile, "--explain")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert "depthwise" in shown.stdout and "predicted by made-up" in shown.stdout
+
+
+def test_predict_does_not_import_tvm(profile: Path, mnv3c_process: Any) -> None:
+    script = (
+        "import sys; from mnv3c.cli.app import main\n"
+        f"try: main(['predict', 'small', '--device', {str(profile)!r}, '--json'])\n"
+        "except SystemExit as leaving: assert not leaving.code\n"
+        "print('tvm' in sys.modules, 'scipy' in sys.modules, file=sys.stderr)"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "False False\n"
+    assert json.loads(done.stdout)["total_ms"] > 0
+
+
+def test_a_prior_carries_over(mnv3c: Any, profile: Path, tmp_path: Path) -> None:
+    few, new, path = (tmp_path / name for name in ("few.jsonl", "new.jsonl", "other.yaml"))
+    write_records(few, records(8, 21, 0.02, factor=2.5))
+    write_records(new, records(60, 22, 0.02, factor=2.5))
+    mnv3c("calibrate", few, "--prior", profile, "-o", path).require_success()
+    assert mnv3c("validate", new, "--device", path, "--json").document["mape"] < 5
+    shown = mnv3c("profiles", path)
+    assert (shown.code, shown.stderr) == (0, "")
+    assert "starting from      made-up" in shown.stdout
+
+
+def test_profiles_lists_what_ships_with_its_error(mnv3c: Any) -> None:
+    document = mnv3c("profiles", "--json").document
+    assert document["profiles"]
+    for each in document["profiles"]:
+        assert set(each) >= {"name", "device", "processor", "runtime", "precision", "threads", "rows"}
+        assert each["cross_validation"]["mape"] > 0
+    shown = mnv3c("profiles")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert all(each["name"] in shown.stdout for each in document["profiles"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("calibrate", "none.csv", "-o", "x.yaml"), "none.csv: there is no such file"),
+        (("calibrate", "{rows}", "-o", "x.txt"), "x.txt: a profile is saved to a file that ends in .yaml"),
+        (("calibrate", "{rows}", "-o", "no/x.yaml"), "no/x.yaml: there is no folder 'no'"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--prior", "nobody"), "unknown profile 'nobody'"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--physics", "abacus"), "physics 'abacus' is unknown: allowed are"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--where", "device"), "--where must be KEY=VALUE"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--where", "device=mars"), "made-up"),
+        (("predict", "large", "--device", "nobody"), "unknown profile 'nobody': a profile is a .yaml file or one of"),
+        (("predict", "large", "--device", "none.yaml"), "none.yaml: cannot be read"),
+        (("predict", "huge", "--device", "{profile}"), "unknown model 'huge'"),
+        (("validate", "{rows}", "--device", "{profile}", "--plot", "x.gif"), "x.gif: a plot is written as"),
+        (("profiles", "nobody"), "unknown profile 'nobody'"),
+    ],
+)
+def test_wrong_input(
+    mnv3c: Any, profile: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Any, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = mnv3c(*(word.format(rows=rows, profile=profile) for word in words))
+    assert outcome.code == 2
+    assert said in outcome.message
+    assert list(tmp_path.iterdir()) == []
