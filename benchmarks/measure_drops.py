@@ -59,11 +59,14 @@ class Campaign:
                 time.sleep(0.02)
                 if attacks and len(_lines(self.records)) >= attacks[0][0] and self._attack(attacks[0][1], process):
                     attacks.pop(0)
-            said, _ = process.communicate()
             if process.returncode != -signal.SIGKILL:
-                return dict(json.loads(said))
+                return dict(json.loads(self._said.read_text(encoding="utf-8")))
 
-    def _start(self) -> "subprocess.Popen[str]":
+    @property
+    def _said(self) -> Path:
+        return self.records.with_name("document.json")
+
+    def _start(self) -> "subprocess.Popen[bytes]":
         options = [word for option in self.server.options for word in ("--ssh-option", option)]
         words = ("--layers", str(self.layers), "--on", self.server.place, *options, "-o", str(self.records), "--json")
         command = (sys.executable, "-m", "mnv3c", "measure", *words, "--rounds", str(self.rounds))
@@ -71,9 +74,11 @@ class Campaign:
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), os.environ.get("PYTHONPATH", ""))),
         }
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        # A file takes all that is said while nobody reads.
+        with self._said.open("wb") as said:
+            return subprocess.Popen(command, stdout=said, env=environment)
 
-    def _attack(self, kind: str, process: "subprocess.Popen[str]") -> bool:
+    def _attack(self, kind: str, process: "subprocess.Popen[bytes]") -> bool:
         time.sleep(self.chance.uniform(0.0, 0.5))
         if kind == "kill":
             process.kill()

@@ -14,6 +14,8 @@ from mnv3c.profiles.layer_table import Integers
 from mnv3c.profiles.physics.base import Floats, Smoothness
 
 Array = npt.NDArray[np.floating]
+# So many rows at a time stay in a core's cache.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Residual:
     def __call__(self, descriptors: Floats) -> Floats:
         """(n,) log corrections at (n, d) descriptors."""
         length = np.array(self.length)
-        # A prediction needs no more than single precision, and its exponentials cost half.
+        # A prediction needs no more than single precision, whose exponentials cost half.
         at, points = (descriptors / length).astype(np.float32), (self.points / length).astype(np.float32)
-        smooth = covariance(at, points) @ self.weights.astype(np.float32)
-        return np.asarray(self.constant + smooth, np.float64)
+        weights = self.weights.astype(np.float32)
+        blocks = [covariance(at[first : first + _BLOCK], points) @ weights for first in range(0, len(at), _BLOCK)]
+        return np.asarray(self.constant + np.concatenate([*blocks, np.zeros(0, np.float32)]), np.float64)
 
 
 def corrections(residuals: Sequence[Residual], families: Integers, descriptors: Floats) -> Floats:
@@ -74,10 +77,18 @@ def covariance(a: Array, b: Array) -> Array:
 
     Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", equation 4.17.
     """
-    squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None, :]
-    squares -= 2 * (a @ b.T)
-    distance = np.sqrt(5 * np.maximum(squares, 0))
-    return np.asarray((1 + distance + np.square(distance) / 3) * np.exp(-distance), a.dtype)
+    distance = a @ (-2 * b.T)
+    distance += np.square(a).sum(1)[:, None]
+    distance += np.square(b).sum(1)
+    np.maximum(distance, 0, out=distance)
+    distance *= 5
+    polynomial = distance / 3
+    np.sqrt(distance, out=distance)
+    polynomial += distance
+    polynomial += 1
+    np.negative(distance, out=distance)
+    polynomial *= np.exp(distance, out=distance)
+    return polynomial
 
 
 def spread_points(points: Floats, count: int) -> Floats:

@@ -4,7 +4,8 @@
 one network (`model`) on one GPU. What the columns mean depends on `op`:
 
     conv_2d, conv_2d_group      c_in to c_out channels, SAME padding or none, as h_out tells
-    depthwise_conv_2d           c_in channels; h_in is that of the *padded* input; c_out is the multiplier, 1
+    depthwise_conv_2d           c_in channels; h_in is that of the *padded* input; c_out is the multiplier, 1,
+                                or c_in
     fully_connected             c_in to c_out features
     mean                        global average pool of c_in channels
     average_pool_2d, max_pool_2d    SAME padding or none, as h_out tells
@@ -13,14 +14,15 @@ one network (`model`) on one GPU. What the columns mean depends on `op`:
 
 `kernel_name` numbers its ops within the network (`convolution_2d_15_linked_:_relu_16`). The record's variant is the
 name without the numbers (`convolution_2d+relu`), tags `gpu`, `model` and `kernel_name` keep the columns. The layer's
-key has of the linked ops what a layer can carry: one addition of a tensor, and one of relu, relu6 and sigmoid.
+key has of the linked ops what a layer can carry: one addition of a tensor, and one of h-swish, relu, relu6 and
+sigmoid.
 """
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mnv3c.graph.activation import RELU, RELU6, SIGMOID
+from mnv3c.graph.activation import HSWISH, RELU, RELU6, SIGMOID
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.layer import LayerKey
 from mnv3c.graph.networks.builder import same_padding
@@ -47,7 +49,9 @@ OPS = (
 )
 _FORMAT = Origin(processor="gpu", runtime="tflite", precision="fp16", source="mobile-ml-benchmark", licence="MIT")
 _NUMBER = re.compile(r"_\d+(?=_linked|$)")
-_ACTIVATIONS = (("minimum+relu", RELU6), ("relu", RELU), ("sigmoid", SIGMOID))
+# x * relu6(x + 3), the sixth of it scaled elsewhere; or the op itself.
+_HSWISH = r"add\+(minimum\+)?relu6?\+mul|hard_swish"
+_ACTIVATIONS = ((_HSWISH, HSWISH), (r"minimum\+relu|relu6", RELU6), ("relu", RELU), ("sigmoid", SIGMOID))
 # Cells that tell the work, in the order of the memo's key.
 _SHAPE = ("op", "h_in", "c_in", "h_out", "c_out", "kernel", "stride", "groups")
 
@@ -153,8 +157,8 @@ def _window(row: Row) -> _Window:
 def _convolution(row: Row, op: str, c_in: int) -> LayerKey:
     window = _window(row)
     depthwise = op == "depthwise_conv_2d"
-    if depthwise and row.integer("c_out") != 1:
-        raise row.error("c_out", "must be 1, the channel multiplier of a depthwise convolution")
+    if depthwise and row.integer("c_out") not in (1, c_in):
+        raise row.error("c_out", f"must be 1, the multiplier of a depthwise convolution, or its {c_in} channels")
     # The padding of a depthwise convolution is a part of its input already.
     padding = (0, 0, 0, 0) if depthwise else window.padding(row)
     key = convolution_key(
@@ -183,7 +187,9 @@ def _concatenation(row: Row, c_in: int) -> LayerKey:
 def _linked(key: LayerKey, ops: list[str]) -> LayerKey:
     """The layer with what it can carry of the ops linked to its kernel."""
     text = "+".join(ops)
-    activation = next((activation for names, activation in _ACTIVATIONS if names in text), None)
+    activation = next((activation for names, activation in _ACTIVATIONS if re.search(names, text)), None)
+    # Of a composed h-swish the addition is that of a constant.
+    ops = re.sub(_HSWISH, "", text).split("+")
     if isinstance(key.op, Dense):
         return LayerKey(replace(key.op, activation=activation), key.inputs)
     if not isinstance(key.op, Conv2d):

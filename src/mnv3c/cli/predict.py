@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mnv3c.profiles.predict import LayerPrediction, NetworkPrediction
     from mnv3c.profiles.profile import Profile
 
-_TABLE_WIDTH = 140
+_TABLE_WIDTH = 150
+_MOST_TERMS = 4
 
 
 @with_model_options
@@ -96,8 +97,8 @@ def _print(profile: "Profile", prediction: "NetworkPrediction", explain: bool) -
 
 
 def _row(layer: "LayerPrediction", total_ms: float, explain: bool) -> tuple[str, ...]:
-    terms = sorted(layer.terms_ms, key=lambda term: -term[1])
-    largest = ", ".join(f"{name} {1e3 * ms:.1f}" for name, ms in terms if ms > 0.01 * layer.latency_ms)
+    terms = sorted(layer.terms_ms, key=lambda term: -term[1])[:_MOST_TERMS]
+    largest = ", ".join(f"{name} {1e3 * ms:.1f}" for name, ms in terms if ms > 0.02 * layer.latency_ms)
     return (
         layer.name,
         f"{1e3 * layer.latency_ms:.1f}",

@@ -120,24 +120,30 @@ class SshServer:
         wait_for_port(self.port, self.process)
 
     def drop(self) -> bool:
-        """Cut every connection, as a pulled cable would; the server stays. False where nothing ran in one."""
+        """Cut every connection, as a pulled cable would; the server stays. False, and nothing cut, if none is at work."""
         assert self.process is not None
         below = children(self.process.pid)
         # Only sshd's own processes: what runs in the sessions goes on, as it would on a device.
         own = [pid for pid in below if _name(pid) == "sshd"]
-        for pid in own:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return len(own) < len(below)
+        if len(own) == len(below):
+            return False
+        _kill(own)
+        return True
 
     def stop(self) -> None:
         """Be off, with all connections."""
         if self.process is not None:
-            self.drop()
+            own = [pid for pid in children(self.process.pid) if _name(pid) == "sshd"]
             self.process.kill()
             self.process.wait()
-            self.drop()
+            _kill(own)
             self.process = None
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _name(pid: int) -> str:

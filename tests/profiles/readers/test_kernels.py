@@ -87,7 +87,7 @@ GOOD = "phone,gpu7,net,conv_2d,30,3,15,16,3,2,1,9,convolution_2d_0,15\n"
     [
         (GOOD.replace("conv_2d", "lstm"), "column 'op' must be one of conv_2d,"),
         (GOOD.replace(",15,16,", ",13,16,"), "column 'h_out' must be what h_in, kernel and stride give"),
-        (GOOD.replace("net,conv_2d", "net,depthwise_conv_2d"), "column 'c_out' must be 1, the channel multiplier"),
+        (GOOD.replace("net,conv_2d", "net,depthwise_conv_2d"), "column 'c_out' must be 1, the multiplier"),
         (
             "phone,g,net,depthwise_conv_2d,15,24,8,1,3,2,1,9,depthwise_convolution_4,5\n",
             "column 'h_out' must be 7, as h_in, kernel and stride give",
