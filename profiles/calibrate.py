@@ -27,7 +27,7 @@ from mnv3c.profiles.profile import (
     Provenance,
     shape_ranges,
 )
-from mnv3c.profiles.record import Record
+from mnv3c.profiles.record import UNKNOWN, Record
 
 FEWEST_ROWS = 3
 
@@ -57,6 +57,8 @@ def calibrate(records: Sequence[Record], request: Request) -> Profile:
         raise UserError(f"{len(records)} records are too few to fit anything to: at least {FEWEST_ROWS} are needed")
     identity = common_identity(records)
     priors = [prior.model for prior in request.priors]
+    if identity.processor == UNKNOWN and not priors and request.physics is None:
+        raise UserError("nobody says what processor the rows are of: state it, as --set processor=cpu")
     physics = request.physics or (priors[0].physics if priors else physics_of(identity.processor))
     projected = _projected_shortcuts(records, physics, priors)
     data = dataset_of(records, physics.unit, projected)

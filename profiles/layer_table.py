@@ -66,11 +66,12 @@ _SIMPLE = {
 class LayerTable:
     """Columns of one length, a layer a row; a dense layer has maps of 1x1.
 
-    `kind`, `activation` and `variant` index `KINDS`, `ACTIVATIONS` and `VARIANTS`. `residual` is 1 where a second map
-    is added, `linked` counts the elementwise operations computed with the layer (activation, residual, gate).
-    `input_on_chip` and `output_on_chip` are 1 where a fused group keeps that map in a cache; `ahead_bytes` is how much
-    of the weights the program has asked for before the layer begins. `owner` is the index of the unit, measured or
-    predicted as a whole, of which a layer is a part: 0, 1, 2... without gaps, in order.
+    `kind`, `activation` and `variant` index `KINDS`, `ACTIVATIONS` and `VARIANTS`. `stride` is the step along the
+    height, `stride_w` along the width. `residual` is 1 where a second map is added, `linked` counts the elementwise
+    operations computed with the layer (activation, residual, gate). `input_on_chip` and `output_on_chip` are 1 where a
+    fused group keeps that map in a cache; `ahead_bytes` is how much of the weights the program has asked for before the
+    layer begins. `owner` is the index of the unit, measured or predicted as a whole, of which a layer is a part: 0, 1,
+    2... without gaps, in order.
     """
 
     kind: Integers
@@ -84,6 +85,7 @@ class LayerTable:
     kernel_h: Integers
     kernel_w: Integers
     stride: Integers
+    stride_w: Integers
     groups: Integers
     activation: Integers
     residual: Integers
@@ -195,7 +197,7 @@ def layer_row(key: LayerKey, variant: str = "") -> tuple[int, ...]:
         c_in,
         *output[1:],
         *key.kernel,
-        key.stride[0],
+        *key.stride,
         key.groups,
         ACTIVATIONS.index(activation if activation in ACTIVATIONS else "other"),
         residual,

@@ -189,6 +189,11 @@ class CpuDevice(_Frozen):
         """Floating-point operations per second of one core in fp32 at its fastest clock; an FMA counts as two."""
         return float(self.clock_hz.max * self.vector.fma_pipes * self.lanes(32) * 2)
 
+    @property
+    def core_class(self) -> str:
+        """The target and the core that LLVM generates code for: devices of one class share tuning records."""
+        return f"{self.target}-{self.llvm.cpu}"
+
     def source(self, key: str) -> str:
         """Return the source of the quantity at a dotted key such as `vector.bits`; raises KeyError."""
         return dict(self.sources)[key]

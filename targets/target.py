@@ -93,6 +93,13 @@ class Candidate(Protocol):
         None where it does not ask for weights ahead of time.
         """
 
+    @property
+    def asked_bytes(self) -> int:
+        """How many bytes behind its own weights it asks for; 0 where it does not."""
+
+    def packed_bytes(self, weight_bytes: int) -> int:
+        """Bytes of weights that it reads where the layer's own take `weight_bytes`."""
+
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """The weights in the order and layout that the kernel reads, each flat.
 

@@ -16,6 +16,9 @@ from mnv3c.profiles.work import NetworkWork, Work
 
 State = Literal["measured", "failed", "skipped"]
 ALREADY_MEASURED = "already measured"
+# Something else had the processor: it cuts into whole runs, not into most layers, and no interval over rounds shows it.
+SUM_DIFFERS = "sum-differs"
+_ADDITIVE = 0.15
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class RecordMaker:
         rows = [samples.row(index, bound) for index in range(len(program.rows))]
         records, refused = self._layers(program, samples, rows, readings)
         layer_sum_ms = sum(timing.summary.median for timing in rows)
+        if abs(layer_sum_ms / own.latency_ms - 1) > _ADDITIVE:
+            own = own.model_copy(update={"flags": (*own.flags, SUM_DIFFERS)})
         return Outcome(job, self.where, "measured", "", (*records, own), refused, layer_sum_ms, main.summary.noise)
 
     def skipped(self, job: Job, records: Sequence[Record]) -> Outcome | None:

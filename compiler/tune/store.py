@@ -44,7 +44,7 @@ def device_class(device: CpuDevice) -> str:
 
 def file_name(device: CpuDevice) -> str:
     """Name of the file of a device's records."""
-    return f"{device.target}-{device_class(device)}.jsonl"
+    return f"{device.core_class}.jsonl"
 
 
 def user_store_path(device: CpuDevice) -> Path:

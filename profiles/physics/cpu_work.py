@@ -73,7 +73,7 @@ class CpuWork:
         chosen = np.flatnonzero(self.is_depthwise)
         t = self.table.take(chosen)
         rows = t.h_out * t.kernel_h - _on_padding(t.h_in, t.h_out, t.kernel_h, t.stride)
-        columns = t.w_out * t.kernel_w - _on_padding(t.w_in, t.w_out, t.kernel_w, t.stride)
+        columns = t.w_out * t.kernel_w - _on_padding(t.w_in, t.w_out, t.kernel_w, t.stride_w)
         result[chosen] = t.batch * rows * columns
         return result
 
@@ -174,7 +174,7 @@ def _on_padding(size_in: Integers, size_out: Integers, kernel: Integers, stride:
     total = np.zeros_like(padding)
     for position in range(int(padding.max(initial=0))):
         for side in (before, padding - before):
-            total += np.maximum(0, side - position * stride) * (position < size_out)
+            total += np.clip(side - position * stride, 0, kernel) * (position < size_out)
     return np.asarray(total, np.int64)
 
 

@@ -57,7 +57,7 @@ class _Kernels:
         """Slices of pixels of the input, of which a depthwise or pooling kernel reads what its windows cover."""
         table, windows = self.table, self.table.is_kind("depthwise", "pool")
         rows = np.where(windows, (table.h_out - 1) * table.stride + table.kernel_h, table.h_in)
-        columns = np.where(windows, (table.w_out - 1) * table.stride + table.kernel_w, table.w_in)
+        columns = np.where(windows, (table.w_out - 1) * table.stride_w + table.kernel_w, table.w_in)
         return rows * columns * table.batch * round_up(table.c_in, 4)
 
     @property
@@ -70,7 +70,7 @@ class _Kernels:
         """Slices of pixels that all groups read, each those under its own windows."""
         table, cut = self.table, self.dispatch
         rows = (cut.down * cut.tile - 1) * table.stride + table.kernel_h
-        columns = (cut.across * cut.tile - 1) * table.stride + table.kernel_w
+        columns = (cut.across * cut.tile - 1) * table.stride_w + table.kernel_w
         return cut.groups * cut.deep * rows * columns
 
     def waves(self, at_once: int) -> Floats:

@@ -1,10 +1,12 @@
 """Where figures come from: what the caller states, what a file's name tells, and "unknown" for the rest."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mnv3c.graph.errors import UserError
 from mnv3c.profiles.record import UNKNOWN
 
 # KIND_DEVICE_PROCESSOR[_RUNTIME]_PRECISION, KIND_PROCESSOR[_RUNTIME]_PRECISION
@@ -45,6 +47,18 @@ class Origin:
 
 
 NOTHING_STATED = Origin()
+
+
+def stated_origin(values: Mapping[str, str]) -> Origin:
+    """What a user states. Raises UserError naming an unknown field, and for threads that are no positive number."""
+    names = [field.name for field in fields(Origin)]
+    if unknown := sorted(values.keys() - set(names)):
+        raise UserError(f"'{unknown[0]}' cannot be stated of rows: allowed are {', '.join(names)}")
+    threads = values.get("threads", "1")
+    if not (threads.isascii() and threads.isdecimal() and 0 < len(threads) < 6 and int(threads)):
+        raise UserError(f"threads must be a positive number, not '{threads}'")
+    texts = {name: value for name, value in values.items() if name != "threads"}
+    return Origin(**texts, threads=int(threads) if "threads" in values else None)
 
 
 def named_origin(path: Path) -> Origin:

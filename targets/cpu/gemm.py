@@ -170,6 +170,13 @@ class Gemm(CpuKernel):
         idle = max(0, min(chunk, tiles) - self._asking_tiles(widest))
         return replace(self, behind_tiles=min(idle, round(weight_bytes / by_one_tile)))
 
+    @property
+    def asked_bytes(self) -> int:
+        """A cache line with each step of the depth, by so many tiles of each panel in each chunk."""
+        tiles = -(-self.rows // self.tile_rows)
+        chunks = 1 if self.share_columns else -(-tiles // self.chunk_tiles)
+        return self.behind_tiles * 4 * LINE_FLOATS * self.depth * self._panels * chunks
+
 
 @dataclass(frozen=True)
 class HalfGemm(Gemm):

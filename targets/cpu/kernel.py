@@ -42,6 +42,15 @@ class CpuKernel:
         """The same kernel, asking for weights behind its own; None where it cannot."""
         return None
 
+    @property
+    def asked_bytes(self) -> int:
+        """Bytes behind its own weights that it asks for."""
+        return 0
+
+    def packed_bytes(self, weight_bytes: int) -> int:
+        """Bytes of weights that it reads: as many as the layer has."""
+        return weight_bytes
+
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """The weights as the kernel reads them."""
         return ()

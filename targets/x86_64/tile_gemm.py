@@ -92,6 +92,15 @@ class TileGemm(CpuKernel):
         steps = max(1, shape.blocks * shape.pairs * shape.steps)
         return replace(self, behind_lines=min(-(-weight_bytes // (ROW_BYTES * steps)), _MOST_BEHIND))
 
+    @property
+    def asked_bytes(self) -> int:
+        """So many cache lines with every step of every item."""
+        return self.behind_lines * ROW_BYTES * self.shape.blocks * self.shape.pairs * self.shape.steps
+
+    def packed_bytes(self, weight_bytes: int) -> int:
+        """Every panel in whole steps, three parts of each weight."""
+        return 4 * self.shape.column_tiles * self.shape.steps * STEP_FLOATS
+
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """The weight's parts by panel, step and part, the bias, and the setup of tiles and masks; bits, not numbers."""
         own = part(weights, 1) if self.gated else weights

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnv3c.cli.profile_options import AsJson, RecordFiles, Where, read_files
+from mnv3c.cli.profile_options import AsJson, RecordFiles, Stated, Where, read_files
 
 if TYPE_CHECKING:
     from mnv3c.profiles.profile import Profile
@@ -26,12 +26,14 @@ def calibrate(
         typer.Option("--prior", metavar="PROFILE", help="A profile to start from. Repeat to mix several."),
     ] = None,
     where: Where = None,
+    stated: Stated = None,
     networks: Annotated[
         Path | None,
         typer.Option("--networks", metavar="FILE", help="End-to-end rows: what networks take beside their kernels."),
     ] = None,
     physics: Annotated[
-        str | None, typer.Option("--physics", metavar="KIND", help="The kind of processor, where the rows do not tell.")
+        str | None,
+        typer.Option("--physics", metavar="KIND", help="The kind of physics, where the processor does not tell."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,13 +49,13 @@ def calibrate(
 
     check_path(output)
     priors = tuple(find_profile(each) for each in prior or [])
-    rows = read_files(records, where)
+    rows = read_files(records, where, stated)
     request = Request(
         name=name or output.stem,
         priors=priors,
         networks=read_files([networks], None) if networks else (),
         physics=make_physics(physics, {}) if physics else None,
-        how=_command(records, output, prior or [], where or [], networks, physics),
+        how=_command(records, output, prior or [], where or [], stated or [], networks, physics),
     )
     profile = fitted(rows, request)
     save_profile(profile, output)
@@ -64,11 +66,17 @@ def calibrate(
 
 
 def _command(
-    records: list[Path], output: Path, prior: list[str], where: list[str], networks: Path | None, physics: str | None
+    records: list[Path],
+    output: Path,
+    prior: list[str],
+    where: list[str],
+    stated: list[str],
+    networks: Path | None,
+    physics: str | None,
 ) -> str:
     """The command that was given; of a path only its name, which means the same on every machine."""
     words = ["mnv3c", "calibrate", *(path.name for path in records), "-o", output.name]
-    for option, values in (("--prior", [Path(each).name for each in prior]), ("--where", where)):
+    for option, values in (("--prior", [Path(each).name for each in prior]), ("--where", where), ("--set", stated)):
         words += [word for value in values for word in (option, value)]
     words += ["--networks", networks.name] if networks else []
     words += ["--physics", physics] if physics else []

@@ -37,7 +37,7 @@ def test_a_steady_network(network_program: Program) -> None:
     assert outcome.layer_sum_ms == pytest.approx(0.95)
     assert outcome.additivity_error == pytest.approx(-0.05)
     first, _, own = outcome.records
-    assert (own.p10_ms, own.p90_ms) == (pytest.approx(0.9), pytest.approx(1.2))
+    assert own.p10_ms == pytest.approx(0.9) and own.p90_ms == pytest.approx(1.2)
     assert own.ci_low_ms is not None and own.ci_high_ms is not None and own.std_ms is not None
     assert 0.998 <= own.ci_low_ms <= 1.0 <= own.ci_high_ms <= 1.002 and own.std_ms < 0.002
     assert own.n == 60 and own.clock_hz == pytest.approx(2.3e9) and own.flags == ()
@@ -56,6 +56,14 @@ def test_a_layer_too_noisy_is_refused_but_counts_in_the_sum(network_program: Pro
     # Who comes back does not know the sum any more.
     skipped = MAKER.skipped(network_program.job, outcome.records)
     assert skipped is not None and skipped.layer_sum_ms is None and skipped.additivity_error is None
+
+
+def test_a_busy_machine_is_flagged(network_program: Program) -> None:
+    """Whole runs that are steadily too slow for their layers: another program took its share."""
+    rows = [[0.1 * each for each in STEADY]] * 3
+    outcome = MAKER.outcome(network_program, samples(network_program, STEADY, rows), [])
+    assert outcome.records[-1].flags == ("sum-differs",)
+    assert outcome.records[0].flags == ()
 
 
 def test_a_network_too_noisy_is_refused(network_program: Program) -> None:

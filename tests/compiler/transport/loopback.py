@@ -120,7 +120,7 @@ class SshServer:
         wait_for_port(self.port, self.process)
 
     def drop(self) -> bool:
-        """Cut every connection, as a pulled cable would; the server stays. False, and nothing cut, if none is at work."""
+        """Cut every connection, as a pulled cable would; the server stays. False where none is at work: none is cut."""
         assert self.process is not None
         below = children(self.process.pid)
         # Only sshd's own processes: what runs in the sessions goes on, as it would on a device.
