@@ -15,8 +15,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from kernel_space.campaign import Built, Timed, Whole, build, read_rows, time_all, write_rows
-from kernel_space.kernels import physics_of, table_of
+from kernel_space.kernels import table_of
 from kernel_space.networks import paper_network, varied_network
+from kernel_space.records import records_of
 
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.ir import Graph
@@ -26,6 +27,8 @@ from mnv3c.profiles.model.dataset import Dataset
 from mnv3c.profiles.model.fit import fit
 from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.physics.compiled_cpu import CompiledCpuPhysics
+from mnv3c.profiles.physics.compiled_device import compiled_physics
+from mnv3c.profiles.record import write_records
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.registry import find_device
 
@@ -70,16 +73,25 @@ def host_profile(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; in each every network runs twice.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     cpu: Annotated[int | None, typer.Option(help="The first CPU to run on.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows as records for mnv3c calibrate, and no report.")
+    ] = None,
 ) -> None:
     """Measure kernels of random networks, calibrate, and hold predictions against what was not fitted.
 
     Example: python benchmarks/host_profile.py --cpu 1 --rows-file rows.jsonl
+
+    A profile to ship: ... --rows-file rows.jsonl --records records.jsonl; mnv3c calibrate records.jsonl -o NAME.yaml
     """
     device = find_device("host")
     if not rows_file.exists():
         _measure(rows_file, device, learn, judge, rounds, threads, cpu)
     wholes = {whole.network: whole for whole in read_rows(rows_file)}
-    typer.echo("\n".join(_report(wholes, rows, draws, physics_of(device, threads))))
+    if records is not None:
+        write_records(records, records_of(tuple(wholes.values()), device))
+        typer.echo(str(records))
+        return
+    typer.echo("\n".join(_report(wholes, rows, draws, compiled_physics(device, threads))))
 
 
 def _measure(path: Path, device: CpuDevice, learn: int, judge: int, rounds: int, threads: int, cpu: int | None) -> None:

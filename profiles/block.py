@@ -14,6 +14,8 @@ from mnv3c.profiles.layer_keys import convolution_key
 
 BlockActivation = Literal["relu", "relu6", "hswish"]
 BLOCK_ACTIVATIONS: tuple[BlockActivation, ...] = ("relu", "relu6", "hswish")
+_LARGEST = MappingProxyType({"kernel": 2**12, "stride": 2**12})
+_LARGEST_EXTENT = 2**20
 _NUMBERS = ("h_in", "c_in", "c_out", "c_expand", "kernel", "stride")
 _TRUTH = MappingProxyType({True: "yes", False: "no"})
 
@@ -25,8 +27,8 @@ class Block:
     `h_in` is the input's height and width in pixels, `kernel` and `stride` are the depthwise convolution's, the
     expansion is absent where `c_expand` equals `c_in`, the projection has no activation. Padding is SAME.
 
-    Raises ValueError for numbers that are not positive, an activation that is not one of `BLOCK_ACTIVATIONS`, and a
-    `skip` where input and output differ in shape.
+    Raises ValueError for numbers that are not positive or beyond any network's, an activation that is not one of
+    `BLOCK_ACTIVATIONS`, and a `skip` where input and output differ in shape.
     """
 
     kind: ClassVar[str] = "block"
@@ -44,6 +46,8 @@ class Block:
         for name in _NUMBERS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+            if getattr(self, name) > (most := _LARGEST.get(name, _LARGEST_EXTENT)):
+                raise ValueError(f"{name} must be at most {most}, not {getattr(self, name)}")
         block_activation(self.activation)
         if self.skip and not self.may_skip(self.c_in, self.c_out, self.stride):
             raise ValueError("skip needs stride 1 and c_in equal to c_out")

@@ -17,8 +17,11 @@ from mnv3c.profiles.model.fit import fit, log_evidence
 from mnv3c.profiles.model.intervals import Intervals, conformal
 from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.model.overhead import fit_overhead
+from mnv3c.profiles.model.own_networks import fit_scale, is_own_network
 from mnv3c.profiles.physics.base import Floats, Physics
-from mnv3c.profiles.physics.registry import physics_of
+from mnv3c.profiles.physics.compiled_cpu import CompiledCpuPhysics
+from mnv3c.profiles.physics.compiled_device import compiled_physics
+from mnv3c.profiles.physics.registry import own_runtime, physics_of, suits
 from mnv3c.profiles.profile import (
     CrossValidation,
     Identity,
@@ -27,9 +30,11 @@ from mnv3c.profiles.profile import (
     Provenance,
     shape_ranges,
 )
-from mnv3c.profiles.record import UNKNOWN, Record
+from mnv3c.profiles.record import OWN_NETWORK_TAG, UNKNOWN, Record
+from mnv3c.targets.device import CpuDevice
 
 FEWEST_ROWS = 3
+_SHAPE_DIGITS, _ROW_DIGITS = 8, 4
 
 
 @dataclass(frozen=True)
@@ -37,29 +42,42 @@ class Request:
     """What the user asks for.
 
     A name, priors, end-to-end records of networks whose kernels are calibrated, a kind of physics where the records do
-    not tell, and the command line.
+    not tell, the device that our own code was compiled for, and the command line.
     """
 
     name: str
     priors: tuple[Profile, ...] = ()
     networks: tuple[Record, ...] = ()
     physics: Physics | None = None
+    device: CpuDevice | None = None
     how: str = ""
 
 
 def calibrate(records: Sequence[Record], request: Request) -> Profile:
     """The profile fitted to records of one device.
 
+    End-to-end records of our own programs do not enter the fit: they tell by how much networks differ from the sum of
+    their kernels.
+
     Raises UserError for fewer than `FEWEST_ROWS` records, for records of several devices or runtimes, for a processor
-    that no physics knows, and for priors that do not fit.
+    that no physics knows, for priors that do not fit, and for records of our own code where the request has no device.
     """
+    measured_beside = tuple(filter(is_own_network, records))
+    records = [record for record in records if not is_own_network(record)]
     if len(records) < FEWEST_ROWS:
         raise UserError(f"{len(records)} records are too few to fit anything to: at least {FEWEST_ROWS} are needed")
     identity = common_identity(records)
     priors = [prior.model for prior in request.priors]
     if identity.processor == UNKNOWN and not priors and request.physics is None:
         raise UserError("nobody says what processor the rows are of: state it, as --set processor=cpu")
-    physics = request.physics or (priors[0].physics if priors else physics_of(identity.processor))
+    own = own_runtime(identity.runtime) and request.physics is None
+    physics = _own_physics(identity, request) if own else request.physics
+    physics = physics or (priors[0].physics if priors else physics_of(identity.processor, identity.runtime))
+    if priors and not own and request.physics is None and not suits(physics, identity.processor):
+        raise UserError(
+            f"a prior of the kind {physics.name} says nothing about the processor '{identity.processor}'; "
+            f"--physics {physics.name} takes it all the same"
+        )
     projected = _projected_shortcuts(records, physics, priors)
     data = dataset_of(records, physics.unit, projected)
     model = fit(data, physics, priors)
@@ -69,19 +87,53 @@ def calibrate(records: Sequence[Record], request: Request) -> Profile:
         request.name,
         identity,
         model,
-        _intervals(data, families, predicted_ms, physics.usual_error),
+        _intervals(data, families, _together(records, data), predicted_ms, physics.usual_error),
         shape_ranges(data.table, families),
-        fit_overhead(records, request.networks, identity) if request.networks else NetworkOverhead(),
+        _overhead(records, request.networks, measured_beside, identity),
         _provenance(records, request),
         _cross_validation(data, predicted_ms),
         frozenset(map(row_digest, records)),
         projected,
+        request.device.core_class if own and request.device else "",
     )
 
 
+def _own_physics(identity: Identity, request: Request) -> Physics:
+    if request.device is None:
+        raise UserError(
+            f"the records are of programs that mnv3c compiled, measured on {identity.device}: state the device that "
+            "they were compiled for"
+        )
+    known = physics_of(identity.processor, identity.runtime)
+    return compiled_physics(request.device, identity.threads) if isinstance(known, CompiledCpuPhysics) else known
+
+
+def _overhead(
+    records: Sequence[Record], networks: Sequence[Record], measured_beside: Sequence[Record], identity: Identity
+) -> NetworkOverhead:
+    if not own_runtime(identity.runtime):
+        return fit_overhead(records, networks, identity) if networks else NetworkOverhead()
+    scale = fit_scale((*networks, *measured_beside), records)
+    if scale is None and networks:
+        raise UserError(
+            f"of none of the {len(networks)} networks are all kernels among the records: nothing tells by how much a "
+            "network differs from the sum of its kernels"
+        )
+    return NetworkOverhead(scale=scale or 1.0)
+
+
 def row_digest(record: Record) -> str:
-    """A short digest of what was measured and what came out, by which a row is known again in another file."""
-    return hashlib.sha256(f"{record.work}|{record.latency_ms:.6g}".encode()).hexdigest()[:10]
+    """A short digest of what was measured and what came out, by which a row is known again in another file.
+
+    It begins with `shape_digest`.
+    """
+    row = hashlib.sha256(f"{record.work}|{record.latency_ms:.6g}".encode()).hexdigest()
+    return shape_digest(record) + row[:_ROW_DIGITS]
+
+
+def shape_digest(record: Record) -> str:
+    """A short digest of what was measured."""
+    return hashlib.sha256(str(record.work).encode()).hexdigest()[:_SHAPE_DIGITS]
 
 
 def common_identity(records: Sequence[Record]) -> Identity:
@@ -111,9 +163,16 @@ def _projected_shortcuts(records: Sequence[Record], physics: Physics, priors: Se
     return projected > plain
 
 
-def _intervals(data: Dataset, families: Sequence[str], predicted_ms: Floats, usual: float) -> Intervals:
+def _together(records: Sequence[Record], data: Dataset) -> tuple[str, ...]:
+    """(items,) whose errors go together as those of one network: kernels of one, where records say of which."""
+    return tuple(record.tags.get(OWN_NETWORK_TAG, group) for record, group in zip(records, data.groups, strict=True))
+
+
+def _intervals(
+    data: Dataset, families: Sequence[str], together: Sequence[str], predicted_ms: Floats, usual: float
+) -> Intervals:
     log_ratios = np.log(data.latency_ms / predicted_ms)
-    return conformal(log_ratios, families if data.single else ["network"] * len(data), data.groups, usual)
+    return conformal(log_ratios, families if data.single else ["network"] * len(data), together, usual)
 
 
 def _provenance(records: Sequence[Record], request: Request) -> Provenance:

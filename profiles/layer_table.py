@@ -1,7 +1,7 @@
 """Layers as columns: what the cost model computes with, one array entry a layer."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,8 @@ KINDS = (
 ACTIVATIONS = ("", "relu", "clip", "hswish", "hsigmoid", "sigmoid", "other")
 # How a runtime computed it, where a record says so and it matters.
 VARIANTS = ("", "winograd")
+# Larger layers exist nowhere, and their counts would not fit into 64 bits.
+_LARGEST_EXTENT, _LARGEST_WINDOW, _MOST_WORK = 2**20, 2**12, 2**53
 _ELEMENTWISE = (Activate, Add, BatchNorm, ChannelAffine, ScalarAffine)
 _SIMPLE = {
     ConvTranspose2d: "transposed_conv",
@@ -118,6 +120,17 @@ class LayerTable:
         ]
         return LayerTable.of_rows(rows)
 
+    @staticmethod
+    def of_kernels(kernels: Sequence[Sequence[LayerKey]], ahead_bytes: Sequence[int]) -> "LayerTable":
+        """Kernels of our own compiler: each a unit, whose maps between its layers stay on chip.
+
+        `ahead_bytes` has an entry a kernel, and is that of its last layer. Raises UserError as `of_items` does.
+        """
+        table = LayerTable.of_items(kernels)
+        read, written, ahead = (np.zeros(len(table), np.int64) for _ in range(3))
+        read[table.starts], written[table.ends], ahead[table.ends] = 1, 1, ahead_bytes
+        return replace(table, input_on_chip=1 - read, output_on_chip=1 - written, ahead_bytes=ahead)
+
     @cached_property
     def starts(self) -> Integers:
         """(units,) index of each unit's first layer."""
@@ -142,7 +155,9 @@ class LayerTable:
 
     def is_kind(self, *names: str) -> npt.NDArray[np.bool_]:
         """Where the layer is of one of these kinds."""
-        return np.isin(self.kind, [KINDS.index(name) for name in names])
+        wanted = np.zeros(len(KINDS), np.bool_)
+        wanted[[KINDS.index(name) for name in names]] = True
+        return wanted[self.kind]
 
     @property
     def macs(self) -> npt.NDArray[np.float64]:
@@ -182,11 +197,15 @@ def concatenated(tables: Sequence[LayerTable]) -> LayerTable:
 
 
 def layer_row(key: LayerKey, variant: str = "") -> tuple[int, ...]:
-    """A row of the table but for its last four columns. Raises UserError for a layer whose cost no model knows."""
+    """A row of the table but for its last four columns.
+
+    Raises UserError for a layer whose cost no model knows: of another kind, or far larger than any.
+    """
     (batch, h_in, w_in, c_in), output = _extents(key.inputs[0].shape), _extents(key.output.shape)
     kind = _kind(key)
     if kind == "concat":
         c_in = output[3]
+    _require_size(key, max(h_in * w_in, output[1] * output[2]) * batch, c_in, output[3])
     activation = key.activation.partition("(")[0]
     residual = int(bool(key.residual) or isinstance(key.op, Add))
     return (
@@ -204,6 +223,15 @@ def layer_row(key: LayerKey, variant: str = "") -> tuple[int, ...]:
         int(activation != "") + residual * (kind != "elementwise"),
         VARIANTS.index(variant),
     )
+
+
+def _require_size(key: LayerKey, pixels: int, c_in: int, c_out: int) -> None:
+    window = (*key.kernel, *key.stride)
+    # An upper bound of every product of extents that is counted of a layer.
+    work = pixels * key.kernel[0] * key.kernel[1] * -(-c_in // key.groups) * c_out
+    extents = (*key.inputs[0].shape, *key.output.shape)
+    if max(extents) > _LARGEST_EXTENT or max(window) > _LARGEST_WINDOW or work > _MOST_WORK:
+        raise UserError(f"layer '{key}': is larger than any whose cost a model knows")
 
 
 def _extents(shape: tuple[int, ...]) -> tuple[int, int, int, int]:

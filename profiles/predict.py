@@ -12,8 +12,10 @@ from mnv3c.profiles.model.model import Costs
 from mnv3c.profiles.physics.base import Bound, Floats
 from mnv3c.profiles.profile import Profile, shapes
 
-# A unit's interval says nothing tighter about a part of it; nor does it say nothing at all.
+# What a part's interval grows to at the most, unless its unit's is wider already.
 _WIDEST_LOG_RATIO = float(np.log(3.0))
+# Shares and milliseconds that stand for none.
+_LEAST_SHARE, _NO_TIME = 1e-12, 1e-100
 # How much wider the interval of a unit is whose like no row showed: a convention, since no row can tell.
 _UNSEEN_WIDENING = 3.0
 
@@ -37,8 +39,8 @@ class UnitPredictions:
 class LayerPrediction:
     """One layer: its latency and 90 % interval in milliseconds, and why.
 
-    `bound` is the resource that takes most of its time, `terms_ms` says how much every term takes. `outside` tells
-    what of its unit's shape lies outside what the profile has seen; empty where all lies within.
+    `bound` is the resource that takes most of its time, `terms_ms` says what each term takes that takes any time.
+    `outside` tells what of its unit's shape lies outside what the profile has seen; empty where all lies within.
     """
 
     name: str
@@ -50,11 +52,15 @@ class LayerPrediction:
     bound: Bound
     terms_ms: tuple[tuple[str, float], ...]
     outside: tuple[str, ...]
+    unit: int
 
 
 @dataclass(frozen=True)
 class NetworkPrediction:
-    """A network's latency and 90 % interval in milliseconds; `overhead_ms` is what it takes beside its layers."""
+    """A network's latency and 90 % interval in milliseconds; `overhead_ms` is what it takes beside its layers.
+
+    It is below 0 where a network takes less than the sum of its kernels.
+    """
 
     total_ms: float
     low_ms: float
@@ -83,13 +89,21 @@ def sum_interval(profile: Profile, units: UnitPredictions, owner: Integers, coun
     Errors of units within one item are correlated as `profile.intervals` says, so the half-widths add up between
     root-sum-square (correlation 0) and plainly (1).
     """
+    return summed_widths(profile, (units.latency_ms - units.low_ms, units.high_ms - units.latency_ms), owner, count)
+
+
+def summed_widths(
+    profile: Profile, widths: tuple[Floats, Floats], owner: Integers, count: int
+) -> tuple[Floats, Floats]:
+    """As `sum_interval`, from how far each unit may lie below and above."""
     share = profile.intervals.correlation
 
-    def summed(widths: Floats) -> Floats:
-        together, apart = np.bincount(owner, widths, count), np.bincount(owner, np.square(widths), count)
+    def summed(each: Floats) -> Floats:
+        together, apart = np.bincount(owner, each, count), np.bincount(owner, np.square(each), count)
         return np.asarray(np.sqrt(share * np.square(together) + (1 - share) * apart), np.float64)
 
-    return summed(units.latency_ms - units.low_ms), summed(units.high_ms - units.latency_ms)
+    below, above = widths
+    return summed(below), summed(above)
 
 
 def predict_network(profile: Profile, names: Sequence[str], keys: Sequence[LayerKey]) -> NetworkPrediction:
@@ -105,13 +119,13 @@ def predict_table(profile: Profile, names: Sequence[str], table: LayerTable) -> 
     units = predict_units(profile, table)
     count = len(units.latency_ms)
     below, above = sum_interval(profile, units, np.zeros(count, np.int64), 1)
-    overhead_ms = profile.overhead.network_ms + profile.overhead.unit_ms * count
-    total_ms = float(units.latency_ms.sum()) + overhead_ms
+    sum_ms, scale = float(units.latency_ms.sum()), profile.overhead.scale
+    total_ms = float(profile.overhead.network_total_ms(np.array([sum_ms]), np.array([count]))[0])
     return NetworkPrediction(
         total_ms,
-        max(0.0, total_ms - float(below[0])),
-        total_ms + float(above[0]),
-        overhead_ms,
+        max(0.0, total_ms - scale * float(below[0])),
+        total_ms + scale * float(above[0]),
+        total_ms - sum_ms,
         _layers(profile, names, table, units),
     )
 
@@ -125,15 +139,16 @@ def _layers(
     unit_layers_ms = np.bincount(table.owner, layer_ms)
     spread = np.divide(units.latency_ms, unit_layers_ms, out=np.ones_like(unit_layers_ms), where=unit_layers_ms > 0)
     terms_ms = units.costs.terms_ms * spread[table.owner, None]
-    latency_ms = terms_ms.sum(1)
-    # Independent errors of layers, of a variance that grows with their latency, add up to the unit's.
-    widening = np.sqrt(np.maximum(units.latency_ms[table.owner], 1e-12) / np.maximum(latency_ms, 1e-12))
+    # Where physics has no term for any layer of a unit, they share what the unit costs.
+    share_ms = units.latency_ms / np.bincount(table.owner)
+    latency_ms = np.where(unit_layers_ms[table.owner] > 0, terms_ms.sum(1), share_ms[table.owner])
+    # A fit may find that some units take nothing.
+    unit_ms, low_ms, high_ms = (np.maximum(x, _NO_TIME) for x in (units.latency_ms, units.low_ms, units.high_ms))
     low, high = (
-        np.clip(np.log(end / units.latency_ms)[table.owner] * widening, -_WIDEST_LOG_RATIO, _WIDEST_LOG_RATIO)
-        for end in (units.low_ms, units.high_ms)
+        _log_ratios(np.log(end / unit_ms)[table.owner], latency_ms / unit_ms[table.owner]) for end in (low_ms, high_ms)
     )
     bounds = _bounds(terms_ms, physics.bounds)
-    macs = table.macs
+    macs, names_of_terms = table.macs, physics.term_names
     return tuple(
         LayerPrediction(
             name,
@@ -143,15 +158,25 @@ def _layers(
             float(latency_ms[index] * np.exp(low[index])),
             float(latency_ms[index] * np.exp(high[index])),
             bounds[index],
-            tuple(zip(physics.term_names, map(float, terms_ms[index]), strict=True)),
+            tuple((names_of_terms[term], float(terms_ms[index, term])) for term in terms_ms[index].nonzero()[0]),
             units.outside[table.owner[index]],
+            int(table.owner[index]),
         )
         for index, name in enumerate(names)
     )
 
 
+def _log_ratios(of_units: Floats, shares: Floats) -> Floats:
+    """(layers,) an end of the interval of a layer that is such a share of its unit, which has that end."""
+    # Independent errors of layers, of a variance that grows with their latency, add up to the unit's.
+    widened = of_units / np.sqrt(np.maximum(shares, _LEAST_SHARE))
+    most = np.maximum(_WIDEST_LOG_RATIO, np.abs(of_units))
+    return np.asarray(np.clip(widened, -most, most), np.float64)
+
+
 def _bounds(terms_ms: Floats, bounds: Sequence[Bound]) -> list[Bound]:
-    kinds: tuple[Bound, ...] = ("compute", "bandwidth", "overhead")
+    # The first is that of a layer without terms.
+    kinds: tuple[Bound, ...] = ("overhead", "compute", "bandwidth")
     sums = np.stack([terms_ms[:, [bound == kind for bound in bounds]].sum(1) for kind in kinds], 1)
     return [kinds[index] for index in sums.argmax(1)]
 

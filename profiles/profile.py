@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnv3c.profiles.layer_table import LayerTable
+from mnv3c.profiles.layer_table import Integers, LayerTable
 from mnv3c.profiles.model.intervals import Intervals
 from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.physics.base import Floats
@@ -66,10 +66,18 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class NetworkOverhead:
-    """What a whole network takes beside its units, in milliseconds: once, and for each unit (launch, read-back)."""
+    """What a whole network takes beside its units, in milliseconds: once, and for each unit (launch, read-back).
+
+    `scale` is how much of its units' sum it takes: units measured within a network need not add up to it.
+    """
 
     network_ms: float = 0.0
     unit_ms: float = 0.0
+    scale: float = 1.0
+
+    def network_total_ms(self, sum_ms: Floats, units: Integers) -> Floats:
+        """(n,) milliseconds that networks take whose `units` take `sum_ms` together."""
+        return np.asarray(self.scale * sum_ms + self.network_ms + self.unit_ms * units, np.float64)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,8 @@ class Profile:
 
     `ranges` has an entry for each family of units seen, by name. `seen` holds a digest of every row that the profile
     was fitted to, so that nobody takes a fit for a prediction. `projected_shortcuts` says how the blocks of those rows
-    were built, see `Block.layer_keys`.
+    were built, see `Block.layer_keys`. `compiled_for` is the class of cores (`CpuDevice.core_class`) for which kernels
+    of our own compiler were made; empty for other runtimes.
     """
 
     name: str
@@ -91,6 +100,7 @@ class Profile:
     cross_validation: CrossValidation | None
     seen: frozenset[str]
     projected_shortcuts: bool = False
+    compiled_for: str = ""
 
 
 def shapes(table: LayerTable) -> Floats:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.yaml_text import read_yaml
@@ -27,7 +27,12 @@ from mnv3c.profiles.profile import (
 from mnv3c.targets.violations import first_violation
 
 FORMAT = "mnv3c-profile/1"
-_Text = Annotated[str, Field(min_length=1, max_length=2000)]
+# Of one line, without what would steer a terminal.
+_Text = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Far beyond what any fit finds, and near enough that nothing computed from it overflows.
+_LARGEST_NUMBER, _SHORTEST_LENGTH, _LARGEST_LOG_RATIO = 1e9, 1e-6, 20.0
+_Amount = Annotated[FiniteFloat, Field(ge=0, le=_LARGEST_NUMBER)]
+_LogRatio = Annotated[FiniteFloat, Field(ge=-_LARGEST_LOG_RATIO, le=_LARGEST_LOG_RATIO)]
 _LENGTH_DIGITS = 6
 
 
@@ -63,7 +68,7 @@ class _CrossValidationEntry(_Strict):
 
 class _IntervalsEntry(_Strict):
     correlation: Annotated[FiniteFloat, Field(ge=0, le=1)]
-    log_ratios: dict[_Text, tuple[FiniteFloat, FiniteFloat]]
+    log_ratios: dict[_Text, tuple[_LogRatio, _LogRatio]]
 
 
 class _RangeEntry(_Strict):
@@ -75,8 +80,8 @@ class _ResidualEntry(_Strict):
     """`points` has a line for each inducing point: its weight, then where it lies."""
 
     family: _Text
-    constant: FiniteFloat
-    length: tuple[float, ...]
+    constant: Annotated[FiniteFloat, Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)]
+    length: tuple[Annotated[float, Field(ge=_SHORTEST_LENGTH)], ...]
     points: str
 
 
@@ -91,13 +96,14 @@ class _ModelEntry(_Strict):
     name: _Text
     physics: _PhysicsEntry
     priors: tuple[_Text, ...] = ()
-    coefficients: dict[_Text, NonNegativeFloat]
+    coefficients: dict[_Text, _Amount]
     residuals: tuple[_ResidualEntry, ...] = ()
 
 
 class _OverheadEntry(_Strict):
-    network_ms: NonNegativeFloat
-    unit_ms: NonNegativeFloat
+    network_ms: _Amount
+    unit_ms: _Amount
+    scale: Annotated[FiniteFloat, Field(gt=0, le=_LARGEST_NUMBER)] = 1.0
 
 
 class _Document(_Strict):
@@ -111,27 +117,40 @@ class _Document(_Strict):
     ranges: dict[_Text, _RangeEntry]
     models: Annotated[tuple[_ModelEntry, ...], Field(min_length=1)]
     projected_shortcuts: bool = False
+    compiled_for: _Text | None = None
     seen: str = ""
 
 
 def save_profile(profile: Profile, path: Path) -> None:
-    """Write a profile, whole or not at all. Raises UserError for a name without .yaml, MissingError for a full disk."""
+    """Write a profile, whole or not at all.
+
+    Raises UserError for a path that `check_path` refuses and for what `load_profile` would not read again, such as a
+    name of several lines; MissingError for a full disk.
+    """
     check_path(path)
-    write_lines(path, [profile_text(profile).encode()])
+    document = _as_document(profile)
+    _checked(document, path)
+    write_lines(path, [_yaml(document).encode()])
 
 
 def check_path(path: Path) -> None:
-    """Raises UserError for a name without .yaml and for a folder that is not there."""
+    """Raises UserError for a name without .yaml, for a folder, and for a folder that is not there."""
     if path.suffix != ".yaml":
         raise UserError(f"{path}: a profile is saved to a file that ends in .yaml")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder")
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder '{path.parent}'")
 
 
 def profile_text(profile: Profile) -> str:
     """The profile as YAML."""
+    return _yaml(_as_document(profile))
+
+
+def _as_document(profile: Profile) -> dict[str, Any]:
     validation = profile.cross_validation
-    document: dict[str, Any] = {
+    return {
         "format": FORMAT,
         "name": profile.name,
         "identity": vars(profile.identity),
@@ -145,8 +164,12 @@ def profile_text(profile: Profile) -> str:
         "ranges": {name: {"low": list(each.low), "high": list(each.high)} for name, each in profile.ranges.items()},
         "models": [_model_entry(name, model, names) for name, model, names in _flattened(profile.model)],
         "projected_shortcuts": profile.projected_shortcuts,
+        **({"compiled_for": profile.compiled_for} if profile.compiled_for else {}),
         "seen": "\n".join(_wrapped(sorted(profile.seen))) + "\n",
     }
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
     text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
@@ -156,14 +179,18 @@ def load_profile(path: Path) -> Profile:
     document = read_yaml(path)
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: a profile is a mapping of keys to values")
-    try:
-        checked = _Document.model_validate(document)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_violation(error, _Document, document)}") from None
+    checked = _checked(document, path)
     try:
         return _profile(checked)
     except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _checked(document: Mapping[str, Any], path: Path) -> _Document:
+    try:
+        return _Document.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_violation(error, _Document, document)}") from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -255,6 +282,7 @@ def _profile(document: _Document) -> Profile:
         CrossValidation(**validation.model_dump()) if validation is not None else None,
         frozenset(document.seen.split()),
         document.projected_shortcuts,
+        document.compiled_for or "",
     )
 
 
@@ -267,6 +295,8 @@ def _model(entries: tuple[_ModelEntry, ...]) -> Model:
         names = (*physics.term_names, UNIT_GROUP)
         if set(entry.coefficients) != set(names):
             raise UserError(f"models: '{entry.name}': coefficients must be of {', '.join(names)}")
+        if not any(entry.coefficients.values()):
+            raise UserError(f"models: '{entry.name}': coefficients are all 0, and something must take time")
         *coefficients, unit = (entry.coefficients[name] for name in names)
         priors = tuple(known[prior] for prior in entry.priors)
         known[entry.name] = Model(physics, np.array(coefficients), unit, _residuals(entry, physics), priors)
@@ -280,8 +310,11 @@ def _residuals(entry: _ModelEntry, physics: Physics) -> tuple[Residual, ...]:
 def _residual(entry: _ResidualEntry, name: str, physics: Physics) -> Residual:
     if entry.family not in physics.families:
         raise UserError(f"models: '{name}': no family '{entry.family}': allowed are {', '.join(physics.families)}")
+    family = physics.families.index(entry.family)
+    if len(entry.length) != (wanted := len(physics.beliefs[family].length)):
+        raise UserError(f"models: '{name}': length of '{entry.family}' must be {wanted} numbers")
     rows = _numbers(entry.points, len(entry.length) + 1, f"models: '{name}': points of '{entry.family}'")
-    return Residual(physics.families.index(entry.family), entry.length, entry.constant, rows[:, 1:], rows[:, 0])
+    return Residual(family, entry.length, entry.constant, rows[:, 1:], rows[:, 0])
 
 
 def _numbers(text: str, columns: int, where: str) -> Floats:
@@ -289,6 +322,6 @@ def _numbers(text: str, columns: int, where: str) -> Floats:
         values = np.array(text.split(), np.float64)
     except ValueError:
         raise UserError(f"{where}: must be numbers") from None
-    if len(values) % columns or not np.isfinite(values).all():
-        raise UserError(f"{where}: must be lines of {columns} finite numbers")
+    if len(values) % columns or not (np.abs(values) <= _LARGEST_NUMBER).all():
+        raise UserError(f"{where}: must be lines of {columns} finite numbers, up to {_LARGEST_NUMBER:g}")
     return values.reshape(-1, columns)

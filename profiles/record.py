@@ -25,6 +25,8 @@ from mnv3c.profiles.work import Work, parse_work
 
 Statistic = Literal["median", "mean", "min"]
 UNKNOWN = "unknown"
+# Tags of kernels that our own compiler makes: the network, and how many bytes of their weights are near beforehand.
+OWN_NETWORK_TAG, AHEAD_TAG = "network", "ahead_bytes"
 
 
 def _work(value: object) -> Work:

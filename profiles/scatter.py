@@ -46,9 +46,11 @@ class ScatterRows:
 
 
 def check_format(path: Path) -> None:
-    """Raises UserError, naming the path, if its ending is none of `FORMATS`."""
+    """Raises UserError, naming the path, if its ending is none of `FORMATS`, or its folder is not there."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: a plot is written as {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder '{path.parent}'")
 
 
 def write_scatter(path: Path, rows: ScatterRows, title: str, worst: int = 10) -> None:

@@ -1,14 +1,13 @@
 """What is to be measured: whole networks, and layers alone; and the programs that do it."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnv3c.compiler.c_text import identifier
-from mnv3c.compiler.lower import KernelCall
 from mnv3c.compiler.measure.layer_graph import LAYER, layer_graph
 from mnv3c.compiler.pipeline import Compiler
+from mnv3c.compiler.plan_table import ahead_bytes, call_work
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.layer import LayerKey, layer_key, layers
@@ -43,11 +42,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the bench's profile. `work` is None for a conversion at the border to the caller."""
+    """One row of the bench's profile. `work` is None for a conversion at the border to the caller.
+
+    `ahead_bytes` of its weights an earlier kernel has asked for.
+    """
 
     name: str
     work: LayerWork | GroupWork | None
     kernel: str
+    ahead_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,11 @@ def compile_job(job: Job, compiler: Compiler, folder: Path) -> Program:
     artifact = compiler.compile(job.graph, folder)
     calls, graph = artifact.network.calls, artifact.network.graph
     kernels = [call.symbol for call in artifact.program.calls]
-    rows = tuple(Row(call.layer, _work(call, graph), kernel) for call, kernel in zip(calls, kernels, strict=True))
+    ahead = ahead_bytes(artifact.network, compiler.device)
+    rows = tuple(
+        Row(call.layer, call_work(call, graph), kernel, there)
+        for call, kernel, there in zip(calls, kernels, ahead, strict=True)
+    )
     if isinstance(job.work, LayerWork) and all((row.name, row.work) != (LAYER, job.work) for row in rows):
         raise UserError(f"layer '{job.work}' does not stay a call of its own; measure it in a network")
     bench = artifact.files.bench
@@ -114,22 +121,3 @@ def read_layers(path: Path) -> tuple[LayerKey, ...]:
 
 
 _EXAMPLE = "'conv2d 1x7x7x160->1x7x7x960 bias=yes activation=hswish'"
-
-
-def _work(call: KernelCall, graph: Graph) -> LayerWork | GroupWork | None:
-    if not call.nodes:
-        return None
-    parts = tuple(LayerWork(layer_key(graph, node)) for node in call.nodes)
-    if len(parts) == 1:
-        return LayerWork(parts[0].key, "fp16" if call.kind.endswith("+fp16") else "fp32")
-    return GroupWork(parts, _sources([(node.name, node.inputs) for node in call.nodes]))
-
-
-def _sources(nodes: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[tuple[int, ...], ...]:
-    """As `GroupWork.sources`: tensors from outside are numbered in order of first use."""
-    position = {name: index for index, (name, _) in enumerate(nodes)}
-    outside = list(dict.fromkeys(name for _, inputs in nodes for name in inputs if name not in position))
-    return tuple(
-        tuple(position[name] if name in position else -1 - outside.index(name) for name in inputs)
-        for _, inputs in nodes
-    )

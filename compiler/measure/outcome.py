@@ -11,7 +11,7 @@ from mnv3c.compiler.measure.job import Job, Program
 from mnv3c.compiler.measure.readings import Readings, changed_clock
 from mnv3c.compiler.measure.samples import Samples, Timing
 from mnv3c.compiler.measure.settings import Settings
-from mnv3c.profiles.record import Record, RecordKey
+from mnv3c.profiles.record import AHEAD_TAG, OWN_NETWORK_TAG, Record, RecordKey
 from mnv3c.profiles.work import NetworkWork, Work
 
 State = Literal["measured", "failed", "skipped"]
@@ -121,7 +121,7 @@ class RecordMaker:
             if "noisy" in timing.summary.flags:
                 refused.append(row.name)
                 continue
-            tags = self._layer_tags(program.job, row.name)
+            tags = self._layer_tags(program.job, row.name) | {AHEAD_TAG: str(row.ahead_bytes)}
             records.append(self._measured(row.work, timing, samples, readings, tags, f"; kernel {row.kernel}"))
         return tuple(records), tuple(refused)
 
@@ -130,10 +130,11 @@ class RecordMaker:
         layer = record.tags.get("layer")
         if layer is None:
             return False
-        return self._record(record.work, 1.0, {}, self._layer_tags(job, layer)).key == record.key
+        ahead = {name: text for name, text in record.tags.items() if name == AHEAD_TAG}
+        return self._record(record.work, 1.0, {}, self._layer_tags(job, layer) | ahead).key == record.key
 
     def _layer_tags(self, job: Job, layer: str) -> dict[str, str]:
-        return {"network": job.name, "layer": layer}
+        return {OWN_NETWORK_TAG: job.name, "layer": layer}
 
     def _measured(
         self,

@@ -12,14 +12,17 @@ from mnv3c.graph.layer import LayerKey
 from mnv3c.profiles.block import Block
 from mnv3c.profiles.layer_table import KINDS, VARIANTS, Integers, LayerTable, concatenated
 from mnv3c.profiles.physics.base import Floats, Unit
-from mnv3c.profiles.record import Record
-from mnv3c.profiles.work import KernelWork, NetworkWork, NodeWork, Work
+from mnv3c.profiles.record import AHEAD_TAG, OWN_NETWORK_TAG, Record
+from mnv3c.profiles.work import GroupWork, KernelWork, LayerWork, NetworkWork, NodeWork
 
 # One letter a kind, so that a block is a pattern in a string: expand, depthwise, squeeze-excite, project.
 _LETTERS = {"pointwise": "p", "depthwise": "d", "global_pool": "g", "linear": "l", "gate": "x"}
 # Fewer are the stages of one network, of which none tells what the next is like.
 _ENOUGH_RESOLUTIONS = 8
 _BLOCK = re.compile("p?d(?:gllx)?p")
+# A layer that runs alone, again and again, finds its weights where it left them, up to about so many (an assumption:
+# half of the second-level cache of a server core).
+_STAYING_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def dataset_of(records: Sequence[Record], unit: Unit, projected_shortcuts: bool 
     """
     if not records:
         raise UserError("there are no records")
-    tables = [_table(record.work, unit, projected_shortcuts) for record in records]
+    tables = [_table(record, unit, projected_shortcuts) for record in records]
     units = np.array([int(table.owner[-1]) + 1 for table in tables])
     table = concatenated(tables)
     latency_ms = np.array([record.latency_ms for record in records])
@@ -104,7 +107,13 @@ def _block_owners(table: LayerTable) -> Integers:
     return np.cumsum(begins) - 1
 
 
-def _table(work: Work, unit: Unit, projected_shortcuts: bool) -> LayerTable:
+def _table(record: Record, unit: Unit, projected_shortcuts: bool) -> LayerTable:
+    work = record.work
+    if unit == "kernel" and isinstance(work, LayerWork | GroupWork):
+        table = LayerTable.of_kernels([work.layer_keys()], [0])
+        ahead = np.zeros(len(table), np.int64)
+        ahead[-1] = _ahead_bytes(record, table)
+        return replace(table, ahead_bytes=ahead)
     if isinstance(work, Block):
         return LayerTable.of_items([work.layer_keys(projected_shortcuts)])
     if isinstance(work, NetworkWork):
@@ -120,3 +129,14 @@ def _table(work: Work, unit: Unit, projected_shortcuts: bool) -> LayerTable:
     variant = next((variant for variant in VARIANTS[1:] if variant in work.family), "")
     table = LayerTable.of_items([work.layer_keys()], [variant])
     return replace(table, linked=np.full(len(table), len(work.linked)))
+
+
+def _ahead_bytes(record: Record, table: LayerTable) -> int:
+    """Bytes of a kernel's weights that are near before it begins: the record says so, or it ran alone."""
+    text = record.tags.get(AHEAD_TAG)
+    if text is None:
+        own = 4 * int(table.weights[-1])
+        return own if OWN_NETWORK_TAG not in record.tags and own <= _STAYING_BYTES else 0
+    if not (text.isascii() and text.isdecimal()) or len(text) > 15:
+        raise UserError(f"'{record.work}': tag '{AHEAD_TAG}' must be a number of bytes, not '{text}'")
+    return int(text)

@@ -19,6 +19,8 @@ _NOMINAL_DEVIATION = 1.0
 _PHYSICS_ERROR = 0.02
 # A term that a prior does without may be needed elsewhere: as if it ran at half the prior's typical rate.
 _ABSENT_SCALE = 0.5
+# Beyond a cycle and beyond a month, and the squares that a fit computes would overflow.
+_SHORTEST_MS, _LONGEST_MS = 1e-9, 1e10
 # Of the common factor nothing is believed: a factor of ten either way is nothing unusual.
 _ANY_FACTOR = 2.0
 
@@ -26,12 +28,9 @@ _ANY_FACTOR = 2.0
 def fit(data: Dataset, physics: Physics, priors: Sequence[Model] = ()) -> Model:
     """The model of a processor of this kind; with priors, theirs transferred to it.
 
-    Raises UserError for networks where priors need single units, and for priors of another kind of physics.
+    Raises UserError for networks where priors need single units, for priors of another kind of physics, and for
+    latencies that nothing has.
     """
-    if other := next((prior.physics.name for prior in priors if prior.physics.name != physics.name), None):
-        raise UserError(f"a prior of the kind {other} says nothing about the kind {physics.name}")
-    if priors and not data.single:
-        raise UserError("a prior can be transferred by layers, kernels or blocks, not by whole networks")
     rows, belief, errors = _believed(data, physics, priors)
     *coefficients, unit = fit_coefficients(rows, data.latency_ms, belief, errors)
     model = Model(physics, np.array(coefficients), float(unit), (), tuple(priors))
@@ -46,6 +45,7 @@ def log_evidence(data: Dataset, physics: Physics, priors: Sequence[Model] = ()) 
     """Logarithm of the probability density of the rows' latencies under what is believed before them.
 
     Up to a constant, and to first order in the unknown coefficients; by it two readings of the same rows compare.
+    Raises UserError as `fit` does.
     """
     rows, belief, errors = _believed(data, physics, priors)
     expected_ms = rows @ belief.mean
@@ -59,6 +59,13 @@ def log_evidence(data: Dataset, physics: Physics, priors: Sequence[Model] = ()) 
 
 def _believed(data: Dataset, physics: Physics, priors: Sequence[Model]) -> tuple[Floats, Belief, list[Correlated]]:
     """(items, t + 1) terms of the rows, what is believed of their coefficients, and how errors go together."""
+    if other := next((prior.physics.name for prior in priors if prior.physics.name != physics.name), None):
+        raise UserError(f"a prior of the kind {other} says nothing about the kind {physics.name}")
+    if priors and not data.single:
+        raise UserError("a prior can be transferred by layers, kernels or blocks, not by whole networks")
+    wrong = data.latency_ms[(data.latency_ms < _SHORTEST_MS) | (data.latency_ms > _LONGEST_MS)]
+    if len(wrong):
+        raise UserError(f"a latency must be from {_SHORTEST_MS:g} to {_LONGEST_MS:g} ms, not {wrong[0]:g}")
     by_layer = physics.terms(data.table)
     rows = np.zeros((len(data), by_layer.shape[1] + 1))
     np.add.at(rows[:, :-1], data.unit_item[data.table.owner], by_layer)

@@ -100,6 +100,8 @@ _TERMS: Mapping[str, _Term] = MappingProxyType(
 )
 # What cores and runtimes differ by: arithmetic little, caches by half, what a runtime may or may not do by far more.
 # Doubling them all makes transfers between a Pixel 4 and a Pixel 6 by ten blocks worse by 0.2 %.
+# Weights come at the speed of the memory, in which phones differ less than small blocks, which hardly tell, allow:
+# the Note10's held-out error is 3.2 % for any deviation from 0.2 to 1.
 _GROUP_DEVIATIONS: Mapping[str, float] = MappingProxyType(
     {
         UNIT_GROUP: 1.0,
@@ -112,8 +114,8 @@ _GROUP_DEVIATIONS: Mapping[str, float] = MappingProxyType(
         "elementwise": 1.0,
         "streams": 0.5,
         "writes": 0.2,
-        "weights": 1.0,
-        "vectors": 1.0,
+        "weights": 0.25,
+        "vectors": 0.25,
         "near": 0.5,
         "far": 0.5,
         "calls": 1.0,

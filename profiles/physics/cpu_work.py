@@ -172,10 +172,16 @@ def _on_padding(size_in: Integers, size_out: Integers, kernel: Integers, stride:
     padding = np.maximum(0, (size_out - 1) * stride + kernel - size_in)
     before = padding // 2
     total = np.zeros_like(padding)
-    for position in range(int(padding.max(initial=0))):
-        for side in (before, padding - before):
-            total += np.clip(side - position * stride, 0, kernel) * (position < size_out)
+    for side in (before, padding - before):
+        # Of a window that lies wholly on padding no more taps than it has.
+        total += _stairs(side, stride, size_out) - _stairs(side - kernel, stride, size_out)
     return np.asarray(total, np.int64)
+
+
+def _stairs(height: Integers, step: Integers, most: Integers) -> Integers:
+    """The sum of height, height - step, height - 2 step... down to 0, of at most so many."""
+    count = np.clip(-(-height // step), 0, most)
+    return np.asarray(count * height - step * (count * (count - 1) // 2), np.int64)
 
 
 def round_up(count: Integers, multiple: int) -> Integers:

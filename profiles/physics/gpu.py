@@ -33,6 +33,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from mnv3c.graph.errors import UserError
 from mnv3c.profiles.layer_table import Integers, LayerTable
 from mnv3c.profiles.physics.base import UNIT_GROUP, Bound, Floats, Smoothness, Unit
 from mnv3c.profiles.physics.gpu_dispatch import FAMILIES, Dispatch, dispatch_of, family_of, round_up
@@ -233,19 +234,21 @@ class GpuPhysics:
 
     def terms(self, table: LayerTable) -> Floats:
         families = family_of(table)
+        cut = dispatch_of(table, families)
         result = np.zeros((len(table), len(_COLUMNS)))
         for number, family in enumerate(FAMILIES):
             chosen = np.flatnonzero(families == number)
             if not len(chosen):
                 continue
-            rows = table.take(chosen)
-            kernels = _Kernels(rows, dispatch_of(rows, families[chosen]))
+            kernels = _Kernels(table.take(chosen), cut.take(chosen))
             first = next(index for index, column in enumerate(_COLUMNS) if column[0] == family)
             for column, name in enumerate(_FAMILY_TERMS[family].split(), first):
                 result[chosen, column] = _TERMS[name].count(kernels) * (_TERMS[name].nominal_ns * _MS_PER_NS)
         return result
 
     def family(self, table: LayerTable) -> Integers:
+        if len(table.starts) != len(table):
+            raise UserError("the physics of GPUs is of single kernels: rows of blocks or groups cannot be fitted by it")
         return family_of(table)
 
     def descriptors(self, table: LayerTable) -> Floats:
@@ -262,7 +265,7 @@ class GpuPhysics:
             "height": table.h_in,
             "outputs": cut.pixels * cut.slices_out,
             "residual": 1 + table.residual,
-            "strided": 1 + (table.stride > 1),
+            "strided": 1 + ((table.stride > 1) | (table.stride_w > 1)),
             "winograd": 1 + table.variant,
             "divisible": np.gcd(cut.slices_out.astype(np.int64), 64),
         }

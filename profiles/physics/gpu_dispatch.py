@@ -108,6 +108,7 @@ def family_of(table: LayerTable) -> Integers:
     convolution = table.is_kind("pointwise", "conv")
     weights_bytes = round_up(table.c_in, 4) * 4 * table.c_out * table.kernel_h * table.kernel_w * _HALF_BYTES
     depthwise = table.is_kind("depthwise")
+    unstrided = (table.stride == 1) & (table.stride_w == 1)
     rules = {
         "conv_constant": convolution
         & (weights_bytes <= _CONSTANT_BYTES)
@@ -115,7 +116,7 @@ def family_of(table: LayerTable) -> Integers:
         "pointwise": table.is_kind("pointwise"),
         "conv": table.is_kind("conv", "transposed_conv"),
         "grouped_conv": table.is_kind("grouped_conv"),
-        "depthwise_3x3": depthwise & (table.kernel_h == 3) & (table.kernel_w == 3) & (table.stride == 1),
+        "depthwise_3x3": depthwise & (table.kernel_h == 3) & (table.kernel_w == 3) & unstrided,
         "depthwise": depthwise,
         "linear": table.is_kind("linear"),
         "global_pool_small": whole_map & (table.h_in * table.w_in < _POOLED_TOGETHER),
@@ -129,7 +130,9 @@ def dispatch_of(table: LayerTable, family: Integers) -> Dispatch:
     """How layers of these families are cut."""
 
     def of(*names: str) -> _Mask:
-        return np.isin(family, [FAMILIES.index(name) for name in names])
+        wanted = np.zeros(len(FAMILIES), np.bool_)
+        wanted[[FAMILIES.index(name) for name in names]] = True
+        return wanted[family]
 
     slices_in, slices_out = round_up(table.c_in // table.groups, 4), round_up(table.c_out, 4)
     pooled, tiled = of("global_pool", "global_pool_small"), of("pointwise", "conv", "grouped_conv")

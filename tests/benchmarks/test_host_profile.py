@@ -10,10 +10,13 @@ import pytest
 
 import mnv3c
 from mnv3c.compiler.lower import lower
+from mnv3c.compiler.plan_table import call_work
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.profiles.model.own_networks import whole_networks
+from mnv3c.profiles.physics.compiled_device import compiled_physics
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
 
@@ -31,7 +34,7 @@ def kernel_space(monkeypatch: pytest.MonkeyPatch) -> None:
 def made_up_rows(path: Path) -> None:
     """Rows of Large, Small and a few random networks, with latencies by physics."""
     from kernel_space.campaign import Timed, Whole, write_rows
-    from kernel_space.kernels import kernels_of, physics_of, table_of
+    from kernel_space.kernels import kernels_of, table_of
     from kernel_space.networks import paper_network, varied_network
 
     device = find_device("host")
@@ -39,7 +42,7 @@ def made_up_rows(path: Path) -> None:
     graphs |= {f"{name}_guessed": graph for name, graph in graphs.items()}
     graphs |= {f"learn{number:02d}": varied_network(number) for number in range(6)}
     graphs |= {"judge00": varied_network(1000), "judge01": paper_network(1001)}
-    physics, wholes = physics_of(device), []
+    physics, wholes = compiled_physics(device), []
     for name, graph in graphs.items():
         kernels = kernels_of(lower(run_passes(graph, default_passes()), load_target(device.target), device), device)
         table = table_of(kernels)
@@ -69,6 +72,26 @@ def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
     assert len(figures) == 5 and last.startswith("150 of ") and last.endswith(f"takes {ADDITIVITY:.3f} of its kernels")
     for what, (count, mape, within_10, *_) in figures.items():
         assert count >= 2 and mape < 2.0 and within_10 > 97.0, what
+
+
+@pytest.mark.usefixtures("kernel_space")
+def test_rows_become_records(tmp_path: Path) -> None:
+    """They do not say what a group's parts read, yet the same works come out as from the network."""
+    from kernel_space.campaign import Timed, Whole
+    from kernel_space.kernels import kernels_of
+    from kernel_space.networks import varied_network
+    from kernel_space.records import records_of
+
+    device = find_device("sapphire-rapids")
+    for graph in (mobilenet_v3("large", seed=None), *map(varied_network, range(3))):
+        network = lower(run_passes(graph, default_passes()), load_target(device.target), device)
+        kernels = kernels_of(network, device)
+        timed = tuple(Timed("one", kernel, 1, 2.0, 1.5, 2.5, 25, 1) for kernel in kernels)
+        *rows, whole = records_of([Whole("one", 1, 3.0, timed)], device)
+        assert [row.work for row in rows] == [call_work(call, network.graph) for call in network.calls if call.nodes]
+        assert [int(row.tags["ahead_bytes"]) for row in rows] == [kernel.ahead_bytes for kernel in kernels]
+        assert {row.device for row in rows} == {"x86_64-sapphirerapids"} and whole.latency_ms == 3.0
+        assert [each.record for each in whole_networks([whole], rows)] == [whole]
 
 
 @pytest.mark.usefixtures("kernel_space")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.profiles.model.made_up import records, write_block_table
 from tests.test_pp_ocr import CLASSIFIER, model
 
 from mnv3c.cli.app import app
@@ -20,7 +21,7 @@ from mnv3c.graph.errors import MissingError
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 COMMANDS = sorted(str(command.name) for command in app.registered_commands)
 
-NOT_CHEAP = {"tune"}  # minutes; its examples are read, not run
+NOT_CHEAP = {"measure", "tune"}  # minutes, or devices; their examples are read, not run
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "cat.jpg")
     shutil.copy(model(CLASSIFIER), tmp_path / "cls.onnx")
+    for name, count in (("rows10.csv", 10), ("rows.csv", 30)):
+        write_block_table(tmp_path / name, records(count, seed=count))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -72,7 +75,8 @@ def test_bare_command_and_version(mnv3c: Any) -> None:
 def test_the_document_has_every_option(mnv3c: Any, command: str) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert f"\n## {command}\n" in text
-    options = set(re.findall(r"(?<=│ )--[a-z-]+", mnv3c(command, "--help").stdout))
+    # Where an option is required, a column with its star comes first.
+    options = set(re.findall(r"^│ (?:\*  |   )?(--[a-z-]+)", mnv3c(command, "--help").stdout, re.MULTILINE))
     assert {"--json", "--help"} <= options
     assert {option for option in options if f"`{option}" not in text and option != "--help"} == set()
 

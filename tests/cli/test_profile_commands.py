@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.profiles.model.made_up import records
+from tests.profiles.own_rows import own_network
 
 from mnv3c.profiles.record import write_records
 
@@ -86,10 +87,11 @@ def test_explain_shows_terms_that_add_up(mnv3c: Any, profile: Path) -> None:
     assert "depthwise" in shown.stdout and "predicted by made-up" in shown.stdout
 
 
-def test_predict_does_not_import_tvm(profile: Path, mnv3c_process: Any) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_predict_does_not_import_tvm(profile: Path, own: bool) -> None:
     script = (
         "import sys; from mnv3c.cli.app import main\n"
-        f"try: main(['predict', 'small', '--device', {str(profile)!r}, '--json'])\n"
+        f"try: main(['predict', 'small', '--device', {OWN if own else str(profile)!r}, '--json'])\n"
         "except SystemExit as leaving: assert not leaving.code\n"
         "print('tvm' in sys.modules, 'scipy' in sys.modules, file=sys.stderr)"
     )
@@ -122,6 +124,55 @@ def test_profiles_lists_what_ships_with_its_error(mnv3c: Any) -> None:
     assert all(each["name"] in shown.stdout for each in document["profiles"])
 
 
+OWN = "x86_64-sapphirerapids-mnv3c"
+
+
+def test_our_own_code_is_predicted_by_kernels(mnv3c: Any) -> None:
+    document = mnv3c("predict", "small", "--device", OWN, "--json").document
+    layers = document["layers"]
+    names = [layer["name"] for layer in mnv3c("graph", "small", "--json").document["layers"]]
+    assert sorted(layer["name"] for layer in layers) == sorted(names)
+    units = [layer["unit"] for layer in layers]
+    assert units == sorted(units) and 0 < max(units) < len(layers) - 10
+    sum_ms = sum(layer["latency_ms"] for layer in layers)
+    assert document["total_ms"] == pytest.approx(sum_ms + document["overhead_ms"])
+    assert document["low_ms"] < document["total_ms"] < document["high_ms"] and document["in_range"]
+    # What is smaller takes less, and two threads take less than one.
+    assert mnv3c("predict", "large", "--device", OWN, "--json").document["total_ms"] > 2 * document["total_ms"]
+    assert (
+        mnv3c("predict", "small", "--device", f"{OWN}-2threads", "--json").document["total_ms"] < document["total_ms"]
+    )
+    shown = mnv3c("predict", "small", "--device", OWN)
+    assert (shown.code, shown.stderr) == (0, "")
+    assert shown.stdout.count("\n+ ") == len(layers) - len(set(units))
+
+
+def test_code_for_another_machine_is_refused(mnv3c: Any, tmp_path: Path) -> None:
+    from mnv3c.profiles.library import shipped_profiles
+
+    path = tmp_path / "other.yaml"
+    text = shipped_profiles()[OWN].read_text()
+    path.write_text(text.replace("compiled_for: x86_64-sapphirerapids", "compiled_for: x86_64-z80"))
+    outcome = mnv3c("predict", "small", "--device", path)
+    assert outcome.code == 2
+    assert "is of code compiled for 'x86_64-z80', of which there is no device file, and" in outcome.message
+
+
+def test_rows_of_our_own_code(mnv3c: Any, tmp_path: Path) -> None:
+    rows, far, path = (tmp_path / name for name in ("own.jsonl", "far.jsonl", "own.yaml"))
+    write_records(rows, [*own_network(1.0, 224, 0), *own_network(0.75, 160, 1)])
+    mnv3c("calibrate", rows, "-o", path).require_success()
+    found = mnv3c("validate", rows, "--device", path, "--json").document
+    assert found["seen"] and found["families"]["network"]["n"] == 2 and found["families"]["network"]["mape"] < 3
+    # Of a device without a file nobody knows what it was compiled for.
+    write_records(far, own_network(1.0, 224, 0, "a board"))
+    outcome = mnv3c("calibrate", far, "-o", path)
+    assert outcome.code == 2 and "measured on a board, which is not this machine" in outcome.message
+    mnv3c("calibrate", far, "-o", path, "--target-device", "sapphire-rapids").require_success()
+    assert "--target-device sapphire-rapids" in mnv3c("profiles", path).stdout
+    assert mnv3c("profiles", path, "--json").document["compiled_for"] == "x86_64-sapphirerapids"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -132,6 +183,18 @@ def test_profiles_lists_what_ships_with_its_error(mnv3c: Any) -> None:
         (("calibrate", "{rows}", "-o", "x.yaml", "--physics", "abacus"), "physics 'abacus' is unknown: allowed are"),
         (("calibrate", "{rows}", "-o", "x.yaml", "--where", "device"), "--where must be KEY=VALUE"),
         (("calibrate", "{rows}", "-o", "x.yaml", "--where", "device=mars"), "made-up"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--where", "colour=red"), "no row has 'colour'"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--name", "a\nb"), "x.yaml: name: "),
+        (("calibrate", "{rows}", "-o", "{folder}.yaml"), "is a folder"),
+        (("calibrate", "{folder}.yaml", "-o", "x.yaml"), "cannot be read: Is a directory"),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--prior", "pixel4-cpu-tflite"), "says nothing about the processor"),
+        (
+            ("calibrate", "{rows}", "-o", "x.yaml", "--prior", "{profile}", "--physics", "cpu"),
+            "a prior of the kind accelerator says nothing about the kind cpu",
+        ),
+        (("calibrate", "{rows}", "-o", "x.yaml", "--physics", "gpu"), "the physics of GPUs is of single kernels"),
+        (("validate", "{rows}", "--device", "{profile}", "--plot", "no/x.png"), "no/x.png: there is no folder 'no'"),
+        (("validate", "{rows}", "--device", "{folder}.yaml"), "{folder}.yaml: cannot be read"),
         (("predict", "large", "--device", "nobody"), "unknown profile 'nobody': a profile is a .yaml file or one of"),
         (("predict", "large", "--device", "none.yaml"), "none.yaml: cannot be read"),
         (("predict", "huge", "--device", "{profile}"), "unknown model 'huge'"),
@@ -142,8 +205,53 @@ def test_profiles_lists_what_ships_with_its_error(mnv3c: Any) -> None:
 def test_wrong_input(
     mnv3c: Any, profile: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Any, said: str
 ) -> None:
+    folder, here = tmp_path / "folder", tmp_path / "here"
+    folder.with_suffix(".yaml").mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    outcome = mnv3c(*(word.format(rows=rows, profile=profile, folder=folder) for word in words))
+    assert outcome.code == 2
+    assert said.format(folder=folder) in outcome.message
+    assert list(here.iterdir()) == []
+
+
+BLOCKS = """h_in,c_in,c_out,c_expand,kernel,stride,activation,processor,latency_ms
+28,40,80,120,3,1,relu,cpu,0.5
+14,40,80,120,3,1,relu,cpu,0.3
+56,24,32,64,5,2,relu,cpu,0.9
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("28,40,80,120,3,1,relu", "rows.csv:5: has 7 cells, and the header has 9 columns"),
+        ("28,40,80,120,3,1,relu,cpu,nan", "rows.csv:5: column 'latency_ms' must be a number"),
+        ("28,40,80,120,3,1,relu,cpu,-1", "rows.csv:5: column 'latency_ms' must be a number"),
+        ("28,40,80,120,3,1,relu,cpu,1e-320", "a latency must be from 1e-09 to 1e+10 ms"),
+        ("28,40,80,120,3,1,relu,cpu,1e300", "a latency must be from 1e-09 to 1e+10 ms"),
+        ("28,40,80,120,3,1,relu,dsp,1", "the records are of 2 devices or runtimes"),
+        ("28,40,80,99999999999,3,1,relu,cpu,1", "rows.csv:5: c_expand must be at most 1048576"),
+        ("28,40,80,120,99999,1,relu,cpu,1", "rows.csv:5: kernel must be at most 4096"),
+        ("1048576,40,80,120,3,1,relu,cpu,1", "is larger than any whose cost a model knows"),
+        ("28,40,80,99999999999999999999,3,1,relu,cpu,1", "rows.csv:5: column 'c_expand' must be a whole number"),
+        ("28,40,80,120,3,1,r\x00lu,cpu,1", "rows.csv:5: column 'activation'"),
+    ],
+)
+def test_wrong_rows(mnv3c: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)
-    outcome = mnv3c(*(word.format(rows=rows, profile=profile) for word in words))
+    Path("rows.csv").write_text(f"{BLOCKS}{row}\n")
+    outcome = mnv3c("calibrate", "rows.csv", "-o", "x.yaml")
     assert outcome.code == 2
     assert said in outcome.message
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_profile(mnv3c: Any, profile: Path, tmp_path: Path, share: float) -> None:
+    text, path = profile.read_text(), tmp_path / "cut.yaml"
+    path.write_text(text[: int(share * len(text))])
+    for words in (("predict", "small", "--device", path), ("profiles", path)):
+        outcome = mnv3c(*words)
+        assert outcome.code == 2
+        assert outcome.message.startswith(f"{path}: ")

@@ -40,6 +40,8 @@ def test_a_row_is_known_again_by_what_was_measured_not_by_its_file(profile: Prof
     assert not validate(profile, slower).seen.any()
     with pytest.raises(UserError, match="was fitted to 1 of these rows, and they are too few"):
         validate(profile, [rows[0], slower[1]])
+    # One of many that agrees to the last digit is a coincidence.
+    assert not validate(profile, [rows[0], *slower[1:]]).seen.any()
 
 
 def test_a_transferred_profile_is_cross_validated_with_its_prior(profile: Profile) -> None:

@@ -83,6 +83,20 @@ def test_a_layer_that_no_model_knows() -> None:
         LayerTable.of_items([[LayerKey(Flatten(), (TensorType((1, 1, 1, 8)),))]])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dense 1x2000000->1x10",
+        "conv2d 1x1048576x1048576x64->1x1048576x1048576x64",
+        "conv2d 1x9999x9999x8->1x5000x5000x8 kernel=5000x5000",
+        "pool2d 1x9999x9999x8->1x2x2x8 mode=max kernel=1x1 stride=9998x9998",
+    ],
+)
+def test_layers_that_exist_nowhere_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is larger than any whose cost a model knows"):
+        LayerTable.of_items([[LayerKey.parse(text)]])
+
+
 SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 

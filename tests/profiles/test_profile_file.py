@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,20 @@ def test_a_transferred_profile_holds_its_prior(transferred: Profile) -> None:
         ("rows: ", "lines: ", "provenance.lines: unknown key; allowed: rows"),
         ("correlation: ", "correlation: 7", "intervals.correlation"),
         ("    points: |\n", "    points: |\n      1 2 oops\n", "must be numbers"),
-        ("    points: |\n", "    points: |\n      1 2 3\n", "lines of 7 finite numbers"),
+        ("    points: |\n", "    points: |\n      1 2 3\n", "lines of 7 finite numbers, up to 1e+09"),
         ("- name: model0\n  physics:", "- name: model0\n  fisics:", "models.0.fisics"),
+        ("name: made-up", 'name: "made\\eup"', "name: "),
+        ("  spill: ", "  spill: .inf\n    x: ", "models.0.coefficients.spill"),
+        ("  spill: ", "  spill: .nan\n    x: ", "models.0.coefficients.spill"),
+        ("pixels: 8", "pixels: 0", "setting 'pixels' must be a whole number from 1 to 1e+15, not 0"),
+        ("pixels: 8", "pixels: 1.5", "setting 'pixels' must be a whole number"),
+        ("clock_hz: ", "clock_hz: -", "setting 'clock_hz' must be a number from 0.001"),
+        ("length: [1.0, ", "length: [0.0, ", "models.0.residuals.0.length"),
+        ("length: [1.0, ", "length: [.nan, ", "models.0.residuals.0.length"),
+        ("length: [1.0, ", "length: [", "length of 'block' must be 6 numbers"),
+        ("    points: |\n", "    points: |\n      1 2 3 4 5 6 1e200\n", "finite numbers, up to 1e+09"),
+        ("  network_ms: 0.0", "  network_ms: .inf", "overhead.network_ms"),
+        ("    all: [-", "    all: [-99", "intervals.log_ratios.all"),
     ],
 )
 def test_a_spoilt_file_is_one_clear_line(fitted: Profile, tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -71,6 +84,23 @@ def test_a_spoilt_file_is_one_clear_line(fitted: Profile, tmp_path: Path, old: s
     assert "\n" not in str(caught.value)
 
 
+def test_something_must_take_time(fitted: Profile, tmp_path: Path) -> None:
+    path, document = tmp_path / "p.yaml", yaml.safe_load(profile_text(fitted))
+    document["models"][0]["coefficients"] = dict.fromkeys(document["models"][0]["coefficients"], 0.0)
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match="coefficients are all 0"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 3000, "\x1b[31m"])
+def test_what_could_not_be_read_again_is_not_written(fitted: Profile, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "p.yaml"
+    with pytest.raises(UserError, match="name: ") as caught:
+        save_profile(replace(fitted, name=name), path)
+    assert "\n" not in str(caught.value)
+    assert not path.exists()
+
+
 def test_a_prior_must_stand_before_what_is_made_of_it(transferred: Profile, tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(profile_text(transferred).replace("priors: [model0]", "priors: [model7]"))
@@ -78,7 +108,7 @@ def test_a_prior_must_stand_before_what_is_made_of_it(transferred: Profile, tmp_
         load_profile(path)
 
 
-@pytest.mark.parametrize("name", ["profile.txt", "no/such/folder/p.yaml"])
+@pytest.mark.parametrize("name", ["profile.txt", "no/such/folder/p.yaml", "."])
 def test_where_a_profile_cannot_be_written(fitted: Profile, tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         save_profile(fitted, tmp_path / name)

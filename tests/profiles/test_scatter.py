@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
 from mnv3c.profiles.metrics import Predictions
 from mnv3c.profiles.scatter import ScatterRows, write_scatter
 
@@ -114,5 +114,5 @@ def test_other_endings_and_empty_rows_are_refused(rows, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(rows, tmp_path):
-    with pytest.raises(MissingError, match=r"cannot write .*plot\.svg: No such file"):
+    with pytest.raises(UserError, match=r"plot\.svg: there is no folder '.*missing'"):
         write_scatter(tmp_path / "missing" / "plot.svg", rows, "title")

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnv3c.cli.profile_options import AsJson, RecordFiles, Stated, Where, read_files
+from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mnv3c.profiles.profile import Profile
+    from mnv3c.profiles.record import Record
+    from mnv3c.targets.device import CpuDevice
 
 
 def calibrate(
@@ -35,11 +40,19 @@ def calibrate(
         str | None,
         typer.Option("--physics", metavar="KIND", help="The kind of physics, where the processor does not tell."),
     ] = None,
+    target_device: Annotated[
+        str | None,
+        typer.Option(
+            "--target-device",
+            metavar="NAME",
+            help="For rows of mnv3c's own programs: what they were compiled for. Default: what the rows say.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a profile to measured rows, alone or starting from profiles of other devices.
 
-    Example: mnv3c calibrate rows10.csv --prior pixel4-cpu-tflite --name mine -o mine.yaml
+    Example: mnv3c calibrate rows10.csv --prior pixel4-cpu-tflite -o mine.yaml
     """
     from mnv3c.profiles.calibrate import Request
     from mnv3c.profiles.calibrate import calibrate as fitted
@@ -55,7 +68,8 @@ def calibrate(
         priors=priors,
         networks=read_files([networks], None) if networks else (),
         physics=make_physics(physics, {}) if physics else None,
-        how=_command(records, output, prior or [], where or [], stated or [], networks, physics),
+        device=_compiled_for(rows, target_device),
+        how=_command(records, output, prior or [], where or [], stated or [], networks, physics, target_device),
     )
     profile = fitted(rows, request)
     save_profile(profile, output)
@@ -63,6 +77,27 @@ def calibrate(
         typer.echo(json.dumps(_document(profile, output), indent=1))
     else:
         _print(profile, output)
+
+
+def _compiled_for(rows: "Sequence[Record]", name: str | None) -> "CpuDevice | None":
+    """The device that mnv3c's own programs were compiled for; None for rows of other runtimes."""
+    from mnv3c.profiles.physics.registry import own_runtime
+    from mnv3c.targets.registry import HOST, device_names, find_device
+
+    if name is not None:
+        return find_device(name)
+    measured = sorted({row.device for row in rows if own_runtime(row.runtime)})
+    if not measured:
+        return None
+    if len(measured) == 1 and measured[0] in device_names():
+        return find_device(measured[0])
+    host = find_device(HOST)
+    if measured in ([host.title.removeprefix("this machine: ")], [host.core_class]):
+        return host
+    raise UserError(
+        f"the rows are of programs that mnv3c compiled, measured on {', '.join(measured)}, which is not this machine: "
+        "state what they were compiled for by --target-device"
+    )
 
 
 def _command(
@@ -73,6 +108,7 @@ def _command(
     stated: list[str],
     networks: Path | None,
     physics: str | None,
+    target_device: str | None,
 ) -> str:
     """The command that was given; of a path only its name, which means the same on every machine."""
     words = ["mnv3c", "calibrate", *(path.name for path in records), "-o", output.name]
@@ -80,6 +116,7 @@ def _command(
         words += [word for value in values for word in (option, value)]
     words += ["--networks", networks.name] if networks else []
     words += ["--physics", physics] if physics else []
+    words += ["--target-device", Path(target_device).name] if target_device else []
     return shlex.join(words)
 
 

@@ -12,6 +12,7 @@ import typer
 
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.model import ModelOptions, load_model, with_model_options
+from mnv3c.cli.plan import list_plan, planned_jobs
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ def measure(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Add records to this file (.jsonl), and skip what it has."),
     ] = None,
+    plan: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Measure only the N layers that tell a profile most.")
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="For --plan: the profile from which the new one will start.")
+    ] = None,
+    pool: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For --plan: only list which of this file's works to measure.")
+    ] = None,
     retries: Annotated[int, typer.Option(min=0, max=1000, help="How often in a row to try again a lost device.")] = 8,
     ssh_option: Annotated[
         list[str] | None, typer.Option(metavar="OPTION", help="Passed to ssh as -o OPTION, as in ssh_config.")
@@ -74,6 +84,11 @@ def measure(
     from mnv3c.compiler.measure.settings import Patience, Settings
     from mnv3c.profiles.record import RecordStore
 
+    if plan is None and (prior, pool) != (None, None):
+        raise UserError(f"{'--prior' if prior else '--pool'} is for --plan N")
+    if plan is not None and pool is not None:
+        list_plan(pool, plan, prior, as_json)
+        return
     settings = Settings(threads, runs, rounds, max(4 * rounds, rounds), _share(max_noise), cpu)
     chosen = chosen_device(target, device)
     with tempfile.TemporaryDirectory(prefix="mnv3c-measure-") as folder:
@@ -84,6 +99,8 @@ def measure(
         store = RecordStore(output) if output else None
         jobs = [Job.of_network(load_model(name, options)) for name in names or ()]
         jobs += [Job.of_layer(key) for key in (read_layers(layers) if layers else ())]
+        if plan is not None:
+            jobs = planned_jobs(jobs, plan, prior, store)
         with _showing() as show:
             campaign = Campaign(
                 machines,

@@ -55,6 +55,7 @@ def _document(profile: "Profile", prediction: "NetworkPrediction", explain: bool
 def _layer_document(layer: "LayerPrediction", explain: bool) -> dict[str, Any]:
     return {
         "name": layer.name,
+        "unit": layer.unit,
         "latency_ms": layer.latency_ms,
         "low_ms": layer.low_ms,
         "high_ms": layer.high_ms,
@@ -76,8 +77,10 @@ def _print(profile: "Profile", prediction: "NetworkPrediction", explain: bool) -
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("bound", no_wrap=True)
     table.add_column("terms, us" if explain else "out of range")
+    unit = -1
     for layer in prediction.layers:
-        table.add_row(*_row(layer, prediction.total_ms, explain))
+        table.add_row(*_row(layer, prediction.total_ms, explain, layer.unit == unit))
+        unit = layer.unit
     console = Console()
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(table)
@@ -96,11 +99,12 @@ def _print(profile: "Profile", prediction: "NetworkPrediction", explain: bool) -
         )
 
 
-def _row(layer: "LayerPrediction", total_ms: float, explain: bool) -> tuple[str, ...]:
+def _row(layer: "LayerPrediction", total_ms: float, explain: bool, same_unit: bool) -> tuple[str, ...]:
+    """A layer's line; + before its name says that it and the layer above are one block or one kernel."""
     terms = sorted(layer.terms_ms, key=lambda term: -term[1])[:_MOST_TERMS]
     largest = ", ".join(f"{name} {1e3 * ms:.1f}" for name, ms in terms if ms > 0.02 * layer.latency_ms)
     return (
-        layer.name,
+        f"+ {layer.name}" if same_unit else layer.name,
         f"{1e3 * layer.latency_ms:.1f}",
         f"{1e3 * layer.low_ms:.1f} to {1e3 * layer.high_ms:.1f}",
         f"{100 * layer.latency_ms / total_ms:.1f}",

@@ -53,6 +53,7 @@ def _details(profile: "Profile") -> dict[str, Any]:
         "log_ratios_90": {name: list(ends) for name, ends in profile.intervals.ratios.items()},
         "correlation": profile.intervals.correlation,
         "overhead": asdict(profile.overhead),
+        "compiled_for": profile.compiled_for or None,
         "ranges": {
             family: {name: [low, high] for name, low, high in zip(SHAPE_NAMES, each.low, each.high, strict=True)}
             for family, each in profile.ranges.items()

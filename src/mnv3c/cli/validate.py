@@ -66,6 +66,7 @@ def _document(name: str, found: "Validation") -> dict[str, Any]:
         **asdict(found.metrics),
         "seen": bool(found.seen.any()),
         "seen_rows": int(found.seen.sum()),
+        "new_shapes": asdict(found.new_shapes),
         "families": {family: asdict(metrics) for family, metrics in found.by_family.items()},
         "totals": asdict(totals) if totals else None,
         "worst": [
@@ -93,6 +94,8 @@ def _print(name: str, found: "Validation") -> None:
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_row("all", *_figures(found.metrics))
+    if found.new_shape.any() and not found.new_shape.all():
+        table.add_row("shapes never seen", *_figures(found.new_shapes))
     for family, metrics in found.by_family.items():
         table.add_row(family, *_figures(metrics))
     if (totals := found.totals) is not None:

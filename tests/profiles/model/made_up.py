@@ -1,5 +1,10 @@
 """Made-up measurements: blocks whose latency is known exactly, up to noise that is stated."""
 
+import csv
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 
 from mnv3c.profiles.block import Block
@@ -44,3 +49,14 @@ def records(count: int, seed: int = 0, noise: float = 0.0, factor: float = 1.0) 
     layer_ms = AcceleratorPhysics().terms(table) @ COEFFICIENTS
     unit_ms = (np.bincount(table.owner, layer_ms) + BLOCK_MS) * factor * np.exp(noise * rng.standard_normal(len(bare)))
     return tuple(record(work, float(ms)) for work, ms in zip(works.values(), unit_ms, strict=True))
+
+
+def write_block_table(path: Path, rows: Sequence[Record]) -> None:
+    """Rows of blocks as the public tables have them, which tell of no device."""
+    columns = [field.name for field in fields(Block)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, "latency_ms"])
+        for row in rows:
+            values = (getattr(row.work, column) for column in columns)
+            writer.writerow([*(int(v) if isinstance(v, bool) else v for v in values), row.latency_ms])

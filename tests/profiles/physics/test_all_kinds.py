@@ -26,6 +26,8 @@ every_physics: Any = pytest.mark.parametrize("physics", ALL, ids=physics_kinds()
 def test_terms_are_finite_and_not_negative_and_layers_are_independent(
     physics: Physics, items: list[list[LayerKey]]
 ) -> None:
+    if physics.unit == "layer":
+        items = [[key] for keys_of_item in items for key in keys_of_item]
     table = LayerTable.of_items(items)
     terms, family, descriptors = physics.terms(table), physics.family(table), physics.descriptors(table)
     assert terms.shape == (len(table), len(physics.term_names))
@@ -38,8 +40,23 @@ def test_terms_are_finite_and_not_negative_and_layers_are_independent(
     np.testing.assert_array_equal(descriptors, np.concatenate([physics.descriptors(each) for each in alone]))
 
 
-@every_physics
-@pytest.mark.parametrize("kind", KINDS)
+# Kinds that our own compiler's physics has no terms for: only what any kernel costs.
+UNKNOWN = ("grouped_conv", "transposed_conv", "pool", "concat", "resize", "softmax")
+
+
+@pytest.mark.parametrize(
+    ("physics", "kind"),
+    [
+        pytest.param(
+            physics,
+            kind,
+            marks=pytest.mark.xfail(strict=True) if physics.name == "compiled_cpu" and kind in UNKNOWN else (),
+            id=f"{physics.name}-{kind}",
+        )
+        for physics in ALL
+        for kind in KINDS
+    ],
+)
 def test_every_kind_of_layer_costs_something(physics: Physics, kind: str) -> None:
     for size in (1, 7, 32):
         key = layer_of(kind, (size, size), 31, 33, (3, 3), (1, 1))
@@ -47,10 +64,10 @@ def test_every_kind_of_layer_costs_something(physics: Physics, kind: str) -> Non
 
 
 @every_physics
-def test_every_layer_of_networks_costs_something(physics: Physics) -> None:
-    for graph in networks().values():
-        _, found = fused(graph)
-        assert (physics.terms(network_table(found, physics.unit)).sum(1) > 0).all()
+@pytest.mark.parametrize("name", ["large", "small", "minimalistic"])
+def test_every_layer_of_a_network_costs_something(physics: Physics, name: str) -> None:
+    _, found = fused(networks()[name])
+    assert (physics.terms(network_table(found, physics.unit)).sum(1) > 0).all()
 
 
 @every_physics
