@@ -46,6 +46,8 @@ KINDS = (
     "resize",
     "softmax",
 )
+# Those that multiply maps by weights, all channels together.
+PRODUCTS = ("pointwise", "conv", "grouped_conv", "transposed_conv", "linear")
 # The activation's kind; its numbers do not change its cost.
 ACTIVATIONS = ("", "relu", "clip", "hswish", "hsigmoid", "sigmoid", "other")
 # How a runtime computed it, where a record says so and it matters.
@@ -162,17 +164,17 @@ class LayerTable:
     @property
     def macs(self) -> npt.NDArray[np.float64]:
         """Multiply-accumulates; 0 where the layer is no convolution or product."""
-        products = self.is_kind("pointwise", "depthwise", "conv", "grouped_conv", "linear")
+        transposed = self.is_kind("transposed_conv")
+        products = self.is_kind("depthwise", *PRODUCTS) & ~transposed
         taps = self.kernel_h * self.kernel_w * (self.c_in // self.groups)
         outputs = self.batch * self.h_out * self.w_out * self.c_out
         spread = self.batch * self.h_in * self.w_in * self.c_out
-        transposed = self.is_kind("transposed_conv")
         return np.asarray((outputs * products + spread * transposed) * taps, np.float64)
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
         """Weights without biases; 0 where the layer has none."""
-        has = self.is_kind("pointwise", "depthwise", "conv", "grouped_conv", "transposed_conv", "linear")
+        has = self.is_kind("depthwise", *PRODUCTS)
         return np.asarray(has * self.kernel_h * self.kernel_w * (self.c_in // self.groups) * self.c_out, np.float64)
 
     @property

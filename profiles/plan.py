@@ -19,14 +19,13 @@ import numpy as np
 
 from mnv3c.graph.errors import UserError
 from mnv3c.profiles.layer_table import LayerTable
+from mnv3c.profiles.model.coefficients import OWN_SHARE
 from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.model.residual import covariance, spread_points
 from mnv3c.profiles.physics.base import UNIT_GROUP, Floats, Physics, Smoothness
 
 # A fit is told that a rare term may be off by its own size and more; a plan that believed so would chase that term.
 _LARGEST_DEVIATION = 0.2
-# A term of its own differs from what its group shares by half as much as the group does, as the fit believes too.
-_OWN_SHARE = 0.5
 # Distances are computed for so many rows at a time.
 _CHUNK = 512
 
@@ -90,7 +89,7 @@ def _features(model: Model, pool: LayerTable, deviation: Floats, beliefs: Sequen
     shares *= deviation / np.maximum(costs.unit_ms, np.finfo(np.float64).tiny)[:, None]
     names = (*physics.groups, UNIT_GROUP)
     together = [shares[:, [name == group for name in names]].sum(1) for group in dict.fromkeys(names)]
-    columns = [np.stack(together, axis=1), shares * _OWN_SHARE]
+    columns = [np.stack(together, axis=1), shares * OWN_SHARE]
     families, descriptors = physics.family(pool), physics.descriptors(pool)
     for family, belief in enumerate(beliefs):
         chosen = np.flatnonzero(families == family)

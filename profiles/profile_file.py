@@ -1,6 +1,7 @@
 """Profiles as YAML: readable, checked, and small enough to ship."""
 
 from collections.abc import Iterable, Mapping
+from operator import gt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -270,6 +271,10 @@ def _profile(document: _Document) -> Profile:
     log_ratios = document.intervals.log_ratios
     if ALL not in log_ratios:
         raise UserError(f"intervals.log_ratios: '{ALL}' is missing")
+    if turned := [name for name, (low, high) in log_ratios.items() if low > high]:
+        raise UserError(f"intervals.log_ratios: '{turned[0]}' must be the lower end, then the higher")
+    if turned := [name for name, each in document.ranges.items() if any(map(gt, each.low, each.high))]:
+        raise UserError(f"ranges: '{turned[0]}': low must not be above high")
     validation = document.cross_validation
     return Profile(
         document.name,

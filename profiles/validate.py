@@ -121,7 +121,7 @@ def _with_networks(profile: Profile, found: Validation, networks: Sequence[Recor
             np.append(rows.high, total + scale * above),
         ),
         np.append(found.seen, [bool(found.seen[list(whole.kernels)].any()) for whole in wholes]),
-        np.append(found.new_shape, [True] * len(wholes)),
+        np.append(found.new_shape, [bool(found.new_shape[list(whole.kernels)].any()) for whole in wholes]),
         (*found.families, *("network" for _ in wholes)),
     )
 

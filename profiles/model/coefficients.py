@@ -9,7 +9,7 @@ from mnv3c.profiles.layer_table import Integers
 from mnv3c.profiles.physics.base import Floats
 
 # A term of its own may differ from what its group shares by half as much as the group does from what is believed.
-_OWN_SHARE = 0.5
+OWN_SHARE = 0.5
 # The common factor is refitted in each round, so that within one it moves little.
 _COMMON_DEVIATION = 0.3
 _ROUNDS, _LARGEST_STEP = 4, 2.0
@@ -32,7 +32,7 @@ class Belief:
     def covariance(self) -> Floats:
         """(t, t) covariance of b + c."""
         shared = np.equal.outer(self.group, self.group) * np.outer(self.deviation, self.deviation)
-        return np.asarray(shared + np.diag(np.square(_OWN_SHARE * self.deviation)), np.float64)
+        return np.asarray(shared + np.diag(np.square(OWN_SHARE * self.deviation)), np.float64)
 
 
 @dataclass(frozen=True)

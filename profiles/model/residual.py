@@ -106,11 +106,3 @@ def spread_points(points: Floats, count: int) -> Floats:
         distance = np.minimum(distance, np.square(unique - unique[chosen[-1]]).sum(1))
         chosen.append(int(distance.argmax()))
     return np.asarray(unique[np.sort(chosen)], np.float64)
-
-
-def nearest_distance(points: Floats, known: Floats) -> Floats:
-    """(n,) distance of each point to the nearest known one; infinite where none is known."""
-    if not len(known):
-        return np.full(len(points), np.inf)
-    squares = np.square(points).sum(1)[:, None] - 2 * points @ known.T + np.square(known).sum(1)[None, :]
-    return np.asarray(np.sqrt(np.maximum(squares.min(1), 0)), np.float64)

@@ -19,10 +19,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.profiles.layer_table import ACTIVATIONS, Integers, LayerTable
+from mnv3c.profiles.layer_table import ACTIVATIONS, PRODUCTS, Integers, LayerTable
 from mnv3c.profiles.physics.base import UNIT_GROUP, Bound, Floats, Smoothness, Unit
+from mnv3c.profiles.physics.block_families import BLOCK_FAMILIES, block_family_of
 
-_PRODUCTS = ("pointwise", "conv", "grouped_conv", "transposed_conv", "linear")
 _BYTES_PER_MS = 1e6  # at 1 GB/s
 # By leave-one-out over the 30 blocks of the Ultra96 any of 0.05 to 0.2 and 0.7 to 1 does as well, within 0.2 %.
 _BELIEF = Smoothness(deviation=0.1, constant_deviation=0.05, length=(1.0,) * 6, noise=0.02)
@@ -46,7 +46,7 @@ class AcceleratorPhysics:
     bounds: ClassVar[tuple[Bound, ...]] = ("compute", "compute", "bandwidth", "bandwidth", "bandwidth", "bandwidth")
     groups: ClassVar[tuple[str, ...]] = ("array", "array", "memory", "memory", "memory", "memory")
     group_deviations: ClassVar[Mapping[str, float]] = MappingProxyType({"array": 0.3, "memory": 0.3, UNIT_GROUP: 0.5})
-    families: ClassVar[tuple[str, ...]] = ("block", "products", "depthwise")
+    families: ClassVar[tuple[str, ...]] = BLOCK_FAMILIES
     unit: ClassVar[Unit] = "block"
     beliefs: ClassVar[tuple[Smoothness, ...]] = (_BELIEF,) * 3
     ratio_beliefs: ClassVar[tuple[Smoothness, ...]] = (_BELIEF,) * 3
@@ -79,15 +79,12 @@ class AcceleratorPhysics:
         return np.hstack([cycles * 1e3 / self.clock_hz, traffic * self.element_bytes / _BYTES_PER_MS])
 
     def family(self, table: LayerTable) -> Integers:
-        depthwise, products = (
-            table.per_unit_max(table.is_kind(*kinds).astype(np.int64)) for kinds in (("depthwise",), _PRODUCTS)
-        )
-        return np.select([(depthwise > 0) & (products > 0), products > 0, depthwise > 0], [0, 1, 2], -1)
+        return block_family_of(table)
 
     def descriptors(self, table: LayerTable) -> Floats:
         """(units, 6) natural logarithms of height, channels in, widest and out, taps to a side, and stride."""
         first, last = table.starts, table.ends
-        convolutions = table.is_kind("depthwise", *_PRODUCTS)
+        convolutions = table.is_kind("depthwise", *PRODUCTS)
         widest = np.maximum(table.c_in[first], table.per_unit_max(table.c_out * convolutions))
         kernel, stride = (table.per_unit_max(column * convolutions) for column in (table.kernel_h, table.stride))
         columns = (table.h_in[first], table.c_in[first], widest, table.c_out[last], kernel, stride)
@@ -100,7 +97,7 @@ class AcceleratorPhysics:
         groups_in = _groups(table.c_in // table.groups, self.channels_in)
         groups_out = table.groups * _groups(table.c_out // table.groups, self.channels_out)
         taps = table.kernel_h * table.kernel_w
-        return _groups(pixels, self.pixels) * groups_in * groups_out * taps * table.is_kind(*_PRODUCTS)
+        return _groups(pixels, self.pixels) * groups_in * groups_out * taps * table.is_kind(*PRODUCTS)
 
     def _depthwise_cycles(self, table: LayerTable) -> Floats:
         pixels = table.h_out * table.w_out * table.batch

@@ -34,12 +34,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mnv3c.profiles.layer_table import Integers, LayerTable
+from mnv3c.profiles.layer_table import PRODUCTS, Integers, LayerTable
 from mnv3c.profiles.physics.base import UNIT_GROUP, Bound, Floats, Smoothness, Unit
-from mnv3c.profiles.physics.cpu_work import PRODUCTS, CpuWork, round_up
+from mnv3c.profiles.physics.block_families import BLOCK_FAMILIES, block_family_of
+from mnv3c.profiles.physics.cpu_work import CpuWork, round_up
 
 _LANES = 4
-_FAMILIES = ("block", "products", "depthwise")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class CpuPhysics:
     bounds: ClassVar[tuple[Bound, ...]] = tuple(term.bound for term in _TERMS.values())
     groups: ClassVar[tuple[str, ...]] = tuple(term.group for term in _TERMS.values())
     group_deviations: ClassVar[Mapping[str, float]] = _GROUP_DEVIATIONS
-    families: ClassVar[tuple[str, ...]] = _FAMILIES
+    families: ClassVar[tuple[str, ...]] = BLOCK_FAMILIES
     unit: ClassVar[Unit] = "block"
     beliefs: ClassVar[tuple[Smoothness, ...]] = (_BLOCK, _LAYER, _LAYER)
     ratio_beliefs: ClassVar[tuple[Smoothness, ...]] = (_BLOCK_RATIO, _LAYER, _LAYER)
@@ -166,10 +166,7 @@ class CpuPhysics:
         return columns.T
 
     def family(self, table: LayerTable) -> Integers:
-        depthwise, products = (
-            table.per_unit_max(table.is_kind(*kinds).astype(np.int64)) for kinds in (("depthwise",), PRODUCTS)
-        )
-        return np.select([(depthwise > 0) & (products > 0), products > 0, depthwise > 0], [0, 1, 2], -1)
+        return block_family_of(table)
 
     def descriptors(self, table: LayerTable) -> Floats:
         """(units, 10) height, channels in, out and widest, kernel, stride, squeeze-excite, expansion, rows, bank.

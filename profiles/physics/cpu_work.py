@@ -6,10 +6,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.profiles.layer_table import ACTIVATIONS, Integers, LayerTable
+from mnv3c.profiles.layer_table import ACTIVATIONS, PRODUCTS, Integers, LayerTable
 from mnv3c.profiles.physics.base import Floats
 
-PRODUCTS = ("pointwise", "conv", "grouped_conv", "transposed_conv", "linear")
 _COPIES = ("pool", "concat", "resize", "softmax")
 # XNNPACK's single-precision tile on A75 and later (`f32_gemm_minmax_ukernel_6x8__asm_aarch64_neonfma_*`).
 _TILE_PIXELS, _TILE_CHANNELS = 6, 8

@@ -87,7 +87,7 @@ def test_a_layer_that_no_model_knows() -> None:
     "text",
     [
         "dense 1x2000000->1x10",
-        "conv2d 1x1048576x1048576x64->1x1048576x1048576x64",
+        "conv2d 1x1048576x1048576x256->1x1048576x1048576x256",
         "conv2d 1x9999x9999x8->1x5000x5000x8 kernel=5000x5000",
         "pool2d 1x9999x9999x8->1x2x2x8 mode=max kernel=1x1 stride=9998x9998",
     ],

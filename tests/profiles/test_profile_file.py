@@ -65,12 +65,14 @@ def test_a_transferred_profile_holds_its_prior(transferred: Profile) -> None:
         ("pixels: 8", "pixels: 0", "setting 'pixels' must be a whole number from 1 to 1e+15, not 0"),
         ("pixels: 8", "pixels: 1.5", "setting 'pixels' must be a whole number"),
         ("clock_hz: ", "clock_hz: -", "setting 'clock_hz' must be a number from 0.001"),
-        ("length: [1.0, ", "length: [0.0, ", "models.0.residuals.0.length"),
-        ("length: [1.0, ", "length: [.nan, ", "models.0.residuals.0.length"),
+        ("length: [1.0, ", "length: [0.0, ", "models.0.residuals: should be greater than or equal to 0.000001"),
+        ("length: [1.0, ", "length: [.nan, ", "models.0.residuals: should be greater than or equal to 0.000001"),
         ("length: [1.0, ", "length: [", "length of 'block' must be 6 numbers"),
         ("    points: |\n", "    points: |\n      1 2 3 4 5 6 1e200\n", "finite numbers, up to 1e+09"),
         ("  network_ms: 0.0", "  network_ms: .inf", "overhead.network_ms"),
         ("    all: [-", "    all: [-99", "intervals.log_ratios.all"),
+        ("    all: [-", "    all: [1", "intervals.log_ratios: 'all' must be the lower end, then the higher"),
+        ("    low: [", "    low: [999", "ranges: 'block': low must not be above high"),
     ],
 )
 def test_a_spoilt_file_is_one_clear_line(fitted: Profile, tmp_path: Path, old: str, new: str, said: str) -> None:

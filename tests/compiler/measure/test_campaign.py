@@ -95,7 +95,7 @@ def test_a_network_and_its_layers(network_program: Program, tmp_path: Path) -> N
     # A round that was still warming up does not count.
     assert own.tags == {"on": "host"} and own.n in (5 * 2, 5 * 3, 5 * 4)
     assert own.latency_ms == outcome.network_median_ms
-    assert outcome.records[0].tags == {"on": "host", "network": "net", "layer": "stem"}
+    assert outcome.records[0].tags == {"on": "host", "network": "net", "layer": "stem", "ahead_bytes": "0"}
     assert outcome.records[0].how.endswith("; kernel scale")
     # The sum counts the conversion too, which has no record.
     layers_ms = sum(record.latency_ms for record in outcome.records[:-1])

@@ -8,7 +8,6 @@ from mnv3c.profiles.model.residual import (
     corrections,
     covariance,
     fit_residual,
-    nearest_distance,
     spread_points,
 )
 from mnv3c.profiles.physics.base import Smoothness
@@ -69,9 +68,3 @@ def test_spread_points_are_some_of_the_points_in_any_order(seed: int, count: int
     assert len(chosen) == min(count, len(np.unique(points, axis=0)))
     np.testing.assert_array_equal(chosen, spread_points(rng.permutation(points), count))
     assert {tuple(point) for point in chosen} <= {tuple(point) for point in points}
-
-
-def test_the_nearest_distance() -> None:
-    known = np.array([[0.0, 0.0], [3.0, 4.0]])
-    np.testing.assert_allclose(nearest_distance(np.array([[0.0, 1.0], [3.0, 4.0]]), known), [1.0, 0.0], atol=1e-7)
-    assert np.isinf(nearest_distance(known, np.zeros((0, 2)))).all()
