@@ -25,9 +25,10 @@ def fit_overhead(kernels: Sequence[Record], networks: Sequence[Record], identity
     target: list[float] = []
     by_network: dict[str, list[float]] = {}
     for record in kernels:
-        by_network.setdefault(record.tags.get(NETWORK_TAG, ""), []).append(record.latency_ms)
+        if NETWORK_TAG in record.tags:
+            by_network.setdefault(record.tags[NETWORK_TAG], []).append(record.latency_ms)
     for record in networks:
-        parts = by_network.get(record.work.name if isinstance(record.work, NetworkWork) else "")
+        parts = by_network.get(record.work.name, []) if isinstance(record.work, NetworkWork) else []
         if parts and (record.device, record.processor) == (identity.device, identity.processor):
             rows.append((1 / record.latency_ms, len(parts) / record.latency_ms))
             target.append(1 - sum(parts) / record.latency_ms)

@@ -149,6 +149,14 @@ class _Work:
         return np.asarray(self.kernels.rows * table.kernel_h * table.kernel_w * narrow, np.float64)
 
     @cached_property
+    def convolved(self) -> Floats:
+        """Vectors of multiply-accumulates of a direct convolution; a transposed one spreads every input."""
+        table = self.table
+        reduced = table.kernel_h * table.kernel_w * (table.c_in // table.groups)
+        spread = (table.h_in * table.w_in) / np.maximum(table.h_out * table.w_out, 1)
+        return np.asarray(self.outputs * reduced * np.where(table.is_kind("transposed_conv"), spread, 1.0), np.float64)
+
+    @cached_property
     def pool_lines(self) -> Floats:
         """Lines that a pool over the whole map reads."""
         table = self.table
@@ -217,7 +225,13 @@ def _fused_window(work: _Work) -> Mask:
 
 def _passes(work: _Work) -> Mask:
     apart = np.asarray(work.table.output_on_chip == 0, np.bool_)
-    return work.kernels.kind("elementwise") | (work.kernels.kind("gate") & apart)
+    # Of the last four none was measured: like any pass, they write a map.
+    moved = work.table.is_kind("elementwise", "pool", "concat", "resize", "softmax")
+    return moved | (work.kernels.kind("gate") & apart)
+
+
+def _convolutions(work: _Work) -> Mask:
+    return work.table.is_kind("conv", "grouped_conv", "transposed_conv")
 
 
 def _waits(work: _Work) -> Mask:
@@ -252,7 +266,7 @@ _TERMS: Mapping[str, _Term] = MappingProxyType(
             1.3,
             "compute",
             "vectors",
-            _of(_kind("conv"), lambda w: w.outputs * w.table.kernel_h * w.table.kernel_w * w.table.c_in / 2),
+            _of(_convolutions, lambda w: w.convolved / 2),
         ),
         "hswish": _Term(1.5, "compute", "vectors", _of(_hard, lambda w: w.outputs)),
         "window.taps": _Term(0.58, "compute", "vectors", _of(_depthwise, lambda w: w.taps)),

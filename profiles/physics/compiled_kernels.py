@@ -201,7 +201,7 @@ class Kernels:
         table = self.table
         return (
             _taps_inside(table.h_in, table.h_out, table.kernel_h, table.stride),
-            _taps_inside(table.w_in, table.w_out, table.kernel_w, table.stride),
+            _taps_inside(table.w_in, table.w_out, table.kernel_w, table.stride_w),
         )
 
     def _covered(self, channels: Integers) -> Integers:

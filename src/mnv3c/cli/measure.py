@@ -79,7 +79,6 @@ def measure(
     Example: mnv3c measure small -o records.jsonl
     """
     from mnv3c.compiler.measure.campaign import Campaign
-    from mnv3c.compiler.measure.job import Job, read_layers
     from mnv3c.compiler.measure.places import find_machines
     from mnv3c.compiler.measure.settings import Patience, Settings
     from mnv3c.profiles.record import RecordStore
@@ -95,10 +94,8 @@ def measure(
         work = Path(folder)
         compiler = _compiler(chosen, threads)
         machines = find_machines(on or ["host"], ssh_option or (), _shell_library(compiler, work))
-        names = models if models or layers else ["large"]
         store = RecordStore(output) if output else None
-        jobs = [Job.of_network(load_model(name, options)) for name in names or ()]
-        jobs += [Job.of_layer(key) for key in (read_layers(layers) if layers else ())]
+        jobs = _jobs(models, options, layers)
         if plan is not None:
             jobs = planned_jobs(jobs, plan, prior, store)
         with _showing() as show:
@@ -115,6 +112,18 @@ def measure(
             outcomes = campaign.run(jobs)
     document = measure_json(outcomes, output)
     typer.echo(json.dumps(document)) if as_json else _print_summary(outcomes, output)
+    _require_all(outcomes)
+
+
+def _jobs(models: list[str] | None, options: ModelOptions, layers: Path | None) -> "list[Job]":
+    from mnv3c.compiler.measure.job import Job, read_layers
+
+    names = models if models or layers else ["large"]
+    jobs = [Job.of_network(load_model(name, options)) for name in names or ()]
+    return [*jobs, *(Job.of_layer(key) for key in (read_layers(layers) if layers else ()))]
+
+
+def _require_all(outcomes: "Sequence[Outcome]") -> None:
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise MissingError(

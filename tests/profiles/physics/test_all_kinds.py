@@ -40,23 +40,8 @@ def test_terms_are_finite_and_not_negative_and_layers_are_independent(
     np.testing.assert_array_equal(descriptors, np.concatenate([physics.descriptors(each) for each in alone]))
 
 
-# Kinds that our own compiler's physics has no terms for: only what any kernel costs.
-UNKNOWN = ("grouped_conv", "transposed_conv", "pool", "concat", "resize", "softmax")
-
-
-@pytest.mark.parametrize(
-    ("physics", "kind"),
-    [
-        pytest.param(
-            physics,
-            kind,
-            marks=pytest.mark.xfail(strict=True) if physics.name == "compiled_cpu" and kind in UNKNOWN else (),
-            id=f"{physics.name}-{kind}",
-        )
-        for physics in ALL
-        for kind in KINDS
-    ],
-)
+@every_physics
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_layer_costs_something(physics: Physics, kind: str) -> None:
     for size in (1, 7, 32):
         key = layer_of(kind, (size, size), 31, 33, (3, 3), (1, 1))
