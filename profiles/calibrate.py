@@ -28,6 +28,7 @@ from mnv3c.profiles.profile import (
     NetworkOverhead,
     Profile,
     Provenance,
+    joined_ranges,
     shape_ranges,
 )
 from mnv3c.profiles.record import OWN_NETWORK_TAG, UNKNOWN, Record
@@ -88,7 +89,7 @@ def calibrate(records: Sequence[Record], request: Request) -> Profile:
         identity,
         model,
         _intervals(data, families, _together(records, data), predicted_ms, physics.usual_error),
-        shape_ranges(data.table, families),
+        joined_ranges([shape_ranges(data.table, families), *(prior.ranges for prior in request.priors)]),
         _overhead(records, request.networks, measured_beside, identity),
         _provenance(records, request),
         _cross_validation(data, predicted_ms),

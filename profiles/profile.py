@@ -1,6 +1,6 @@
 """A device profile: the cost model of a device, processor, runtime, precision and threads, and what it is worth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,10 @@ class ShapeRange:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    def joined(self, other: "ShapeRange") -> "ShapeRange":
+        """The smallest range that holds both."""
+        return ShapeRange(tuple(map(min, self.low, other.low)), tuple(map(max, self.high, other.high)))
+
     def outside(self, shape: Floats) -> tuple[str, ...]:
         """What of a shape lies outside, in words."""
         return tuple(
@@ -84,10 +88,10 @@ class NetworkOverhead:
 class Profile:
     """A name, what it is a profile of, the model, and how far to trust it.
 
-    `ranges` has an entry for each family of units seen, by name. `seen` holds a digest of every row that the profile
-    was fitted to, so that nobody takes a fit for a prediction. `projected_shortcuts` says how the blocks of those rows
-    were built, see `Block.layer_keys`. `compiled_for` is the class of cores (`CpuDevice.core_class`) for which kernels
-    of our own compiler were made; empty for other runtimes.
+    `ranges` has an entry for each family of units that it, or a prior, has seen, by name. `seen` holds a digest of
+    every row that the profile was fitted to, so that nobody takes a fit for a prediction. `projected_shortcuts` says
+    how the blocks of those rows were built, see `Block.layer_keys`. `compiled_for` is the class of cores
+    (`CpuDevice.core_class`) for which kernels of our own compiler were made; empty for other runtimes.
     """
 
     name: str
@@ -120,3 +124,12 @@ def shape_ranges(table: LayerTable, families: tuple[str, ...]) -> dict[str, Shap
         name: ShapeRange(tuple(map(float, found[names == name].min(0))), tuple(map(float, found[names == name].max(0))))
         for name in sorted(set(families))
     }
+
+
+def joined_ranges(ranges: Sequence[Mapping[str, ShapeRange]]) -> dict[str, ShapeRange]:
+    """Of each family what lies within any of the ranges, and between them."""
+    joined: dict[str, ShapeRange] = {}
+    for each in ranges:
+        for name, known in each.items():
+            joined[name] = joined[name].joined(known) if name in joined else known
+    return dict(sorted(joined.items()))

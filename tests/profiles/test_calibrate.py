@@ -53,6 +53,16 @@ def test_a_transferred_profile_is_cross_validated_with_its_prior(profile: Profil
     assert found.metrics.mape == pytest.approx(other.cross_validation.mape, rel=1e-6)
 
 
+def test_what_a_prior_has_seen_counts_as_seen(profile: Profile) -> None:
+    few = records(4, 3)
+    other = calibrate(few, Request("other", priors=(profile,)))
+    alone = calibrate(few, Request("alone"))
+    seen, known = other.ranges["block"], profile.ranges["block"]
+    assert seen.joined(known) == seen
+    assert seen.joined(alone.ranges["block"]) == seen
+    assert alone.ranges["block"] != seen
+
+
 def test_the_order_of_rows_changes_nothing() -> None:
     rows = records(40, noise=0.02)
     one, other = (calibrate(each, Request("x")) for each in (rows, rows[::-1]))
