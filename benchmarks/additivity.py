@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
+from command_line import run_command_line
 from peers.command import thread_counts
 from peers.network import option_words
 from peers.report import describe_machine
@@ -24,8 +24,9 @@ from mnv3c.compiler.execute import Artifact
 from mnv3c.compiler.pipeline import Compiler
 from mnv3c.compiler.transport.host import run_bench
 from mnv3c.compiler.tune.store import known_records
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import MissingError
 from mnv3c.graph.ir import Graph
+from mnv3c.graph.whole_file import write_whole
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import find_device
 
@@ -78,13 +79,7 @@ class Additivity:
 
 def main() -> None:
     """Run the command; exit 2 for wrong input and 3 for what is missing, with one line on stderr."""
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(additivity)
-    try:
-        application()
-    except (UserError, MissingError) as error:
-        print("additivity:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+    run_command_line("additivity", additivity)
 
 
 @with_model_options
@@ -120,7 +115,8 @@ def additivity(
     if json_file is not None:
         settings = {"rounds": rounds, "runs": runs, "warmup": warmup}
         rows = [asdict(each) for each in found]
-        _write(json_file, {"model": name, "machine": machine | settings, "rows": rows})
+        document = {"model": name, "machine": machine | settings, "rows": rows}
+        write_whole(json_file, json.dumps(document, indent=1) + "\n")
 
 
 def _compiled(graph: Graph, threads: int, folder: Path) -> Artifact:
@@ -171,16 +167,6 @@ def _table(name: str, found: Sequence[Additivity]) -> str:
 
 def _percent(sum_ms: float, whole_ms: float) -> float:
     return 100.0 * (sum_ms / whole_ms - 1.0)
-
-
-def _write(path: Path, document: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from command_line import run_command_line
 from kernel_space.campaign import Built, Timed, Whole, build, read_rows, time_all, write_rows
 from kernel_space.kernels import table_of
 from kernel_space.networks import paper_network, varied_network
 from kernel_space.records import records_of
 
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
 from mnv3c.profiles.metrics import Metrics, Predictions
@@ -52,13 +53,7 @@ _QUOTA = {
 
 def main() -> None:
     """Run the command; exit 2 for wrong input and 3 for what is missing, with one line on stderr."""
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(host_profile)
-    try:
-        application()
-    except (UserError, MissingError) as error:
-        print("host_profile:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+    run_command_line("host_profile", host_profile)
 
 
 def host_profile(
@@ -87,6 +82,8 @@ def host_profile(
     if not rows_file.exists():
         _measure(rows_file, device, learn, judge, rounds, threads, cpu)
     wholes = {whole.network: whole for whole in read_rows(rows_file)}
+    if absent := [name for name in (*_LARGE_AND_SMALL, *_GUESSED) if name not in wholes]:
+        raise UserError(f"{rows_file}: has no network '{absent[0]}'")
     if records is not None:
         write_records(records, records_of(tuple(wholes.values()), device))
         typer.echo(str(records))

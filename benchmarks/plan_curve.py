@@ -5,8 +5,6 @@ all the others.
 """
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+from command_line import run_command_line
 
 from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.whole_file import write_whole
 from mnv3c.profiles.metrics import Metrics, Predictions
 from mnv3c.profiles.model.crossval import item_ms
 from mnv3c.profiles.model.dataset import Dataset, dataset_of
@@ -25,11 +25,10 @@ from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.physics.registry import physics_of
 from mnv3c.profiles.plan import choose, transfer_features
 from mnv3c.profiles.readers import blocks_csv
-from mnv3c.profiles.scatter import check_format
+from mnv3c.profiles.scatter import check_format, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PHONES = ("pixel4", "pixel6")
@@ -53,13 +52,7 @@ class Point:
 
 def main() -> None:
     """Run the command; exit 2 for wrong input and 3 for what is missing, with one line on stderr."""
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(plan_curve)
-    try:
-        application()
-    except (UserError, MissingError) as error:
-        print("plan_curve:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+    run_command_line("plan_curve", plan_curve)
 
 
 def plan_curve(
@@ -84,7 +77,7 @@ def plan_curve(
         points += curve(prior, device, model, blocks[device], counts, seeds)
     typer.echo(_table(points), nl=False)
     if json_file is not None:
-        _write_text(json_file, json.dumps([asdict(point) for point in points], indent=1) + "\n")
+        write_whole(json_file, json.dumps([asdict(point) for point in points], indent=1) + "\n")
     draw(points, output)
 
 
@@ -129,7 +122,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
             axes.set(title=f"{prior} to {device}", xlabel="measured blocks", ylim=(0, top))
         plots[0].set_ylabel("MAPE on the blocks left over (%)")
         plots[0].legend(loc="lower left", fontsize=8, framealpha=0.95)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _whisker(values: Sequence[float]) -> float:
@@ -190,28 +183,6 @@ def _table(points: Sequence[Point]) -> str:
         for point in points
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, ("---",) * len(header), *body))
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    kind = path.suffix.lower().removeprefix(".")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-        temporary.replace(path)
-    except OSError as error:
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

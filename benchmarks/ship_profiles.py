@@ -43,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the tables")
     parser.add_argument("--output", type=Path, default=ROOT / "profiles" / "shipped", help="folder of the profiles")
-    parser.add_argument("--only", metavar="NAME", help="one profile")
+    parser.add_argument("--only", metavar="NAME", choices=[name for name, *_ in PROFILES], help="one profile")
     options = parser.parse_args(words)
     if not options.data.is_dir():
         print(f"{options.data}: the published measurements are not here", file=sys.stderr)

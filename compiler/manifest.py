@@ -1,7 +1,6 @@
 """manifest.yaml: what an artifact is, what it was made of, and how to use it."""
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,8 @@ from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
 from mnv3c.compiler.reference import weights_digest
 from mnv3c.compiler.zig import COMMON_FLAGS
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.whole_file import write_whole
 from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, WeightPrecision
@@ -202,15 +202,9 @@ def chosen_by(
 
 def write_manifest(document: Manifest, path: Path) -> Path:
     """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     unsaid = {"weights_precision", "weights_error"} if document.weights_precision == "fp32" else set()
     text = yaml.safe_dump(document.model_dump(mode="json", exclude=unsaid), sort_keys=False, width=120)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, text)
     return path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.whole_file import whole_file
 
 _READ_BYTES = 1 << 20
 RecordT = TypeVar("RecordT")
@@ -151,14 +152,9 @@ class JsonlStore(Generic[RecordT, KeyT]):
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Write a file of lines, whole or not at all. Raises MissingError where the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(b"".join(lines))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read(file: int, offset: int) -> bytes:

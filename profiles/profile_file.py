@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from mnv3c.graph.errors import UserError
+from mnv3c.graph.whole_file import check_place
 from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.profiles.jsonl_store import write_lines
 from mnv3c.profiles.model.intervals import ALL, Intervals
@@ -138,10 +139,7 @@ def check_path(path: Path) -> None:
     """Raises UserError for a name without .yaml, for a folder, and for a folder that is not there."""
     if path.suffix != ".yaml":
         raise UserError(f"{path}: a profile is saved to a file that ends in .yaml")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    check_place(path)
 
 
 def profile_text(profile: Profile) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mnv3c.graph.errors import UserError
 from mnv3c.profiles.jsonl_store import write_lines
-from mnv3c.profiles.readers.csv_table import raw_rows
+from mnv3c.profiles.readers.csv_table import named_cells, raw_rows
 from mnv3c.profiles.record import Record, record_of
 
 FIELDS = tuple(name for name in Record.model_fields if name != "tags")
@@ -45,9 +45,8 @@ def read_csv(path: Path) -> tuple[Record, ...]:
     _check_header(path, names)
     records = []
     for line, cells in rows:
-        if len(cells) != len(names):
-            raise UserError(f"{path}:{line}: has {len(cells)} cells, and the header has {len(names)} columns")
-        records.append(record_of(_values(dict(zip(names, cells, strict=True)), f"{path}:{line}"), f"{path}:{line}"))
+        origin = f"{path}:{line}"
+        records.append(record_of(_values(named_cells(path, line, names, cells), origin), origin))
     return tuple(records)
 
 

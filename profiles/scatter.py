@@ -1,6 +1,5 @@
 """A picture of predictions: predicted against measured latency, and the errors beneath."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.whole_file import check_place, whole_file
 from mnv3c.profiles.metrics import Floats, Metrics, Predictions, metrics_by_group, worst_rows
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ class ScatterRows:
 
 
 def check_format(path: Path) -> None:
-    """Raises UserError, naming the path, if its ending is none of `FORMATS`, or its folder is not there."""
+    """Raises UserError, naming the path, if its ending is none of `FORMATS`, or no file can be there."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: a plot is written as {' or '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder '{path.parent}'")
+    check_place(path)
 
 
 def write_scatter(path: Path, rows: ScatterRows, title: str, worst: int = 10) -> None:
@@ -70,7 +69,7 @@ def write_scatter(path: Path, rows: ScatterRows, title: str, worst: int = 10) ->
         figure = Figure(figsize=(_WIDTH_INCHES, _PLOT_INCHES + _LINE_INCHES * (len(named) + 1)), dpi=_DPI)
         FigureCanvasAgg(figure)
         _draw(figure, rows, named, title)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _draw(figure: "Figure", rows: ScatterRows, named: Sequence[int], title: str) -> None:
@@ -199,15 +198,10 @@ def _shortened(text: str, length: int) -> str:
     return text[: length // 2] + "..." + text[len(text) - (length - length // 2 - 3) :]
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as the ending of `path` says, one of `FORMATS`. Raises MissingError where the disk refuses."""
     kind = path.suffix.lower().removeprefix(".")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # No date and no version of the library: the same rows give the same file.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    try:
-        figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
-        temporary.replace(path)
-    except OSError as error:
-        raise MissingError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi="figure", metadata=metadata)

@@ -66,6 +66,22 @@ class Validation:
         return Metrics.of(Predictions(measured, predicted))
 
 
+def rows_of_device(profile: Profile, records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records of the profile's device, where they are of several; all of them where they are of one.
+
+    Raises UserError where they are of several and none is the profile's: no profile stands for two devices.
+    """
+    devices = sorted({record.device for record in records})
+    if len(devices) < 2:
+        return tuple(records)
+    if profile.identity.device not in devices:
+        raise UserError(
+            f"the rows are of {len(devices)} devices ({', '.join(devices[:6])}), none of them the profile's "
+            f"'{profile.identity.device}': choose one by --where device=..."
+        )
+    return tuple(record for record in records if record.device == profile.identity.device)
+
+
 def validate(profile: Profile, records: Sequence[Record]) -> Validation:
     """Predict every record and compare; networks of our own programs by their kernels, where all of these are given.
 

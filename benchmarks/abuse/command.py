@@ -1,7 +1,6 @@
 """The command line of the abuse."""
 
 import json
-import os
 import random
 import sys
 import tempfile
@@ -9,24 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from command_line import run_command_line
 from peers.network import option_words
 
 from abuse.claims import Outcome
 from abuse.kills import Victim, kill_and_resume
 from abuse.planting import tune_among_hostile
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.whole_file import write_whole
 
 
 def main() -> None:
     """Run the command; exit 1 where a claim fails, 2 for wrong input, 3 for what is missing."""
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(abuse)
-    try:
-        application()
-    except (UserError, MissingError) as error:
-        print("tuner_abuse:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+    run_command_line("tuner_abuse", abuse)
 
 
 @with_model_options
@@ -61,20 +55,11 @@ def abuse(
     for outcome in outcomes.values():
         typer.echo(outcome.text())
     if json_file is not None:
-        _write(json_file, {name: outcome.document() for name, outcome in outcomes.items()})
+        document = {name: outcome.document() for name, outcome in outcomes.items()}
+        write_whole(json_file, json.dumps(document, indent=1) + "\n")
     if not all(claim.holds for outcome in outcomes.values() for claim in outcome.claims):
         sys.exit(1)
 
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _write(path: Path, document: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error

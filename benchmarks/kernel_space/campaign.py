@@ -14,6 +14,8 @@ from mnv3c.compiler.transport.host import run_bench
 from mnv3c.compiler.tune.store import known_records
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.ir import Graph
+from mnv3c.graph.whole_file import whole_file
+from mnv3c.profiles.readers.text_file import read_text
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.loader import load_target
 
@@ -107,22 +109,20 @@ def _timed(built: Built, threads: int, rounds: Sequence[Mapping[str, Any]]) -> I
 
 def write_rows(path: Path, wholes: Sequence[Whole]) -> None:
     """One line of JSON a kernel, and one a network, which has no `keys`."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for whole in wholes:
             head = {"network": whole.network, "threads": whole.threads}
             for row in whole.kernels:
                 times = {key: getattr(row, key) for key in ("median_us", "p10_us", "p90_us", "n", "rounds")}
                 file.write(json.dumps(head | row.kernel.document() | times) + "\n")
             file.write(json.dumps(head | {"whole_ms": whole.median_ms}) + "\n")
-    temporary.replace(path)
 
 
 def read_rows(path: Path) -> tuple[Whole, ...]:
     """What `write_rows` wrote. Raises UserError naming the file and the line."""
     wholes: list[Whole] = []
     kernels: list[Timed] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             row = json.loads(line)
             if "whole_ms" in row:
@@ -134,6 +134,6 @@ def read_rows(path: Path) -> tuple[Whole, ...]:
             )
             times = (row["median_us"], row["p10_us"], row["p90_us"], row["n"], row["rounds"])
             kernels.append(Timed(row["network"], kernel, row["threads"], *times))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}:{number}: not a measured kernel ({error})") from None
     return tuple(wholes)

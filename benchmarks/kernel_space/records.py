@@ -13,8 +13,6 @@ from mnv3c.profiles.record import AHEAD_TAG, OWN_NETWORK_TAG, Record
 from mnv3c.profiles.work import GroupWork, LayerWork, NetworkWork
 from mnv3c.targets.device import CpuDevice
 
-_SOURCE = "benchmarks/host_profile.py on {title}"
-
 
 def records_of(wholes: Sequence[Whole], device: CpuDevice) -> Iterator[Record]:
     """Records of every kernel, then of its network; all are of the device's class."""
@@ -83,6 +81,6 @@ def _record(values: Mapping[str, Any], threads: int, device: CpuDevice, tags: di
         precision="fp32",
         threads=threads,
         tags=tags,
-        source=_SOURCE.format(title=title),
+        source=f"benchmarks/host_profile.py on {title}",
         **values,
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from command_line import run_command_line
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, with_model_options
 from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.whole_file import write_whole
 from peers.interleave import Dropout, Race, Result
 from peers.network import Network, load_network
 from peers.ours import Ours, compile_network, default_artifact
@@ -31,13 +33,7 @@ _PEERS = {
 
 def main() -> None:
     """Run the command; exit 2 for wrong input and 3 for what is missing, with one line on stderr."""
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(compare)
-    try:
-        application()
-    except (UserError, MissingError) as error:
-        print("peers:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 3)
+    run_command_line("peers", compare)
 
 
 @with_model_options
@@ -157,12 +153,5 @@ def _progress(text: str) -> None:
 
 
 def _write(path: Path | None, text: str) -> None:
-    if path is None:
-        return
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
+    if path is not None:
+        write_whole(path, text)

@@ -57,10 +57,11 @@ class Campaign:
     def _outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         """What is already measured, what cannot be compiled, then what the machines say."""
         makers = {machine.place: self._maker(machine) for machine in self.machines}
+        known = {record.key: record for record in self.store.records} if self.store is not None else {}
         wanted: dict[str, list[Job]] = {place: [] for place in makers}
         for place, maker in makers.items():
             for job in jobs:
-                if skipped := maker.skipped(job, self.store.records if self.store is not None else ()):
+                if skipped := maker.skipped(job, known):
                     yield skipped
                 else:
                     wanted[place].append(job)

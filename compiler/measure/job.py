@@ -13,9 +13,11 @@ from mnv3c.graph.ir import Graph
 from mnv3c.graph.layer import LayerKey, layer_key, layers
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.profiles.readers.text_file import read_text
 from mnv3c.profiles.work import GroupWork, LayerWork, NetworkWork
 
 _DIGEST_DIGITS = 16
+_EXAMPLE = "'conv2d 1x7x7x160->1x7x7x960 bias=yes activation=hswish'"
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,10 @@ def compile_job(job: Job, compiler: Compiler, folder: Path) -> Program:
 def read_layers(path: Path) -> tuple[LayerKey, ...]:
     """The keys in a file, one a line, each once; empty lines and those that begin with # are passed over.
 
-    Raises UserError that begins with FILE:LINE.
+    Raises UserError that begins with the file, and the line where that is to blame.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise UserError(f"{path}: {reason}") from None
     keys: dict[LayerKey, None] = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
+    for number, line in enumerate(map(str.strip, read_text(path).splitlines()), start=1):
         if line and not line.startswith("#"):
             try:
                 keys[LayerKey.parse(line)] = None
@@ -118,6 +115,3 @@ def read_layers(path: Path) -> tuple[LayerKey, ...]:
     if not keys:
         raise UserError(f"{path}: has no layer; one layer key a line, as {_EXAMPLE}")
     return tuple(keys)
-
-
-_EXAMPLE = "'conv2d 1x7x7x160->1x7x7x960 bias=yes activation=hswish'"

@@ -1,7 +1,7 @@
 """What became of a job on a device, and the records that it leaves."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from mnv3c.compiler.measure.job import Job, Program
 from mnv3c.compiler.measure.readings import Readings, changed_clock
 from mnv3c.compiler.measure.samples import Samples, Timing
 from mnv3c.compiler.measure.settings import Settings
+from mnv3c.profiles.physics.registry import OWN_RUNTIME
 from mnv3c.profiles.record import AHEAD_TAG, OWN_NETWORK_TAG, Record, RecordKey
 from mnv3c.profiles.work import NetworkWork, Work
 
@@ -95,16 +96,15 @@ class RecordMaker:
             own = own.model_copy(update={"flags": (*own.flags, SUM_DIFFERS)})
         return Outcome(job, self.where, "measured", "", (*records, own), refused, layer_sum_ms, main.summary.noise)
 
-    def skipped(self, job: Job, records: Sequence[Record]) -> Outcome | None:
+    def skipped(self, job: Job, records: Mapping[RecordKey, Record]) -> Outcome | None:
         """The outcome of a job that an earlier run has finished, from its records; None where it has not."""
-        key = self.key(job.work)
-        own = next((record for record in records if record.key == key), None)
+        own = records.get(self.key(job.work))
         if own is None:
             return None
         reason = f"{ALREADY_MEASURED} {own.when}"
         if not isinstance(job.work, NetworkWork):
             return Outcome(job, self.where, "skipped", reason, (own,))
-        layers = tuple(record for record in records if self._is_layer_of(record, job))
+        layers = tuple(record for record in records.values() if self._is_layer_of(record, job))
         found = sorted(str(key) for record in layers for key in record.work.layer_keys())
         # What was too noisy has no record, and conversions have none.
         complete = found == sorted(map(str, job.work.layers))
@@ -128,7 +128,7 @@ class RecordMaker:
     def _is_layer_of(self, record: Record, job: Job) -> bool:
         """Whether a record is of a layer in a network that was measured so."""
         layer = record.tags.get("layer")
-        if layer is None:
+        if layer is None or record.tags.get(OWN_NETWORK_TAG) != job.name:
             return False
         ahead = {name: text for name, text in record.tags.items() if name == AHEAD_TAG}
         return self._record(record.work, 1.0, {}, self._layer_tags(job, layer) | ahead).key == record.key
@@ -176,7 +176,7 @@ class RecordMaker:
             "work": work,
             "device": self.where.device,
             "processor": "cpu",
-            "runtime": f"mnv3c {version('mnv3c')}",
+            "runtime": f"{OWN_RUNTIME} {version(OWN_RUNTIME)}",
             "precision": "fp32",
             "threads": self.settings.threads,
             "latency_ms": latency_ms,

@@ -11,6 +11,7 @@ from mnv3c.compiler.transport.ssh import SshAddress, SshMachine
 from mnv3c.graph.errors import UserError
 
 FORMS = "host, ssh:[USER@]HOST[:PORT], adb:SERIAL, rpc:HOST:PORT/KEY"
+_MOST_CHARACTERS = 200
 
 
 def find_machines(
@@ -20,13 +21,17 @@ def find_machines(
 
     Raises UserError for what is no place, and for a place named twice.
     """
-    if len(set(places)) < len(places):
-        twice = next(place for place in places if places.count(place) > 1)
-        raise UserError(f"--on: '{twice}' is named twice")
-    return tuple(_machine(place, ssh_options, shell_library) for place in places)
+    machines = tuple(_machine(place, ssh_options, shell_library) for place in places)
+    names = [machine.place for machine in machines]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--on: '{twice[0]}' is named twice")
+    return machines
 
 
 def _machine(place: str, ssh_options: Sequence[str], shell_library: Callable[[], Path]) -> Machine:
+    # Records tell the place, in a field of text.
+    if len(place) > _MOST_CHARACTERS or not place.isprintable() or place != place.strip():
+        raise UserError(f"--on: {place!r:.60} must be printable, at most {_MOST_CHARACTERS} characters long")
     kind, colon, rest = place.partition(":")
     match kind:
         case "host" if not colon:

@@ -1,6 +1,8 @@
 """What a bench's rounds of one job say, and what becomes of them."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -33,16 +35,21 @@ def parse_report(text: str, rows: int) -> BenchReport:
     """Raises ValueError for what no bench of so many rows prints."""
     document = json.loads(text)
     try:
-        whole = Quantiles(document["median_ms"], document["p10_ms"], document["p90_ms"])
-        layers = tuple(
-            Quantiles(*(layer[f"{name}_us"] / _US_PER_MS for name in ("median", "p10", "p90")))
-            for layer in document["layers"]
-        )
+        whole = _quantiles(document, "ms", 1.0)
+        layers = tuple(_quantiles(layer, "us", _US_PER_MS) for layer in document["layers"])
         if len(layers) not in (0, rows):
             raise ValueError(f"{len(layers)} layers instead of {rows}")
         return BenchReport(whole, layers, document["cpu_model"], document["frequency_hz"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"a bench's report lacks {error}") from None
+
+
+def _quantiles(document: Mapping[str, float], unit: str, per_ms: float) -> Quantiles:
+    found = Quantiles(*(document[f"{name}_{unit}"] / per_ms for name in ("median", "p10", "p90")))
+    # A time of 0 is one that the device's clock cannot resolve.
+    if not all(0 < each_ms < math.inf for each_ms in (found.median_ms, found.p10_ms, found.p90_ms)):
+        raise ValueError(f"{document.get('name', 'the network')} took {found.median_ms:g} ms")
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,9 +98,10 @@ class Samples:
 
     def certain(self, max_noise: float) -> bool:
         """Whether nothing that will be reported is more uncertain than `max_noise`."""
+        if "noisy" in self.main(max_noise).summary.flags:
+            return False
         rows = range(len(self.program.rows)) if self.program.whole else ()
-        timings = (self.main(max_noise), *(self.row(index, max_noise) for index in rows))
-        return all("noisy" not in timing.summary.flags for timing in timings)
+        return all("noisy" not in self.row(index, max_noise).summary.flags for index in rows)
 
     @property
     def clock_hz(self) -> float | None:

@@ -1,7 +1,7 @@
 """CSV files with a header, as the readers see them: rows whose cells are asked for by column and kind."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -113,8 +113,11 @@ class Row:
 
 
 def header(text: str) -> tuple[str, ...]:
-    """The column names in a file's first line."""
-    return tuple(name.strip() for name in next(csv.reader([text]), []))
+    """The column names in a file's first line; none where it is no line of a table."""
+    try:
+        return tuple(name.strip() for name in next(csv.reader([text]), []))
+    except csv.Error:
+        return ()
 
 
 def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
@@ -124,12 +127,18 @@ def read_rows(path: Path, columns: Columns) -> Iterator[Row]:
     _check_header(path, names, columns)
     row = None
     for line, cells in rows:
-        if len(cells) != len(names):
-            raise UserError(f"{path}:{line}: has {len(cells)} cells, and the header has {len(names)} columns")
-        row = Row(path, line, dict(zip(names, map(str.strip, cells), strict=True)))
+        row = Row(path, line, named_cells(path, line, names, map(str.strip, cells)))
         yield row
     if row is None:
         raise UserError(f"{path}: has a header and no rows")
+
+
+def named_cells(path: Path, line: int, names: Sequence[str], cells: Iterable[str]) -> dict[str, str]:
+    """The cells of a row by column. Raises UserError where there are more or fewer of them than columns."""
+    given = tuple(cells)
+    if len(given) != len(names):
+        raise UserError(f"{path}:{line}: has {len(given)} cells, and the header has {len(names)} columns")
+    return dict(zip(names, given, strict=True))
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

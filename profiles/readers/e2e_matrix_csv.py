@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnv3c.graph.errors import UserError
-from mnv3c.profiles.readers.csv_table import Row, raw_rows
+from mnv3c.profiles.readers.csv_table import Row, named_cells, raw_rows
 from mnv3c.profiles.readers.origin import NOTHING_STATED, Origin
 from mnv3c.profiles.record import Record, record_of
 
@@ -59,9 +59,7 @@ def read(path: Path, stated: Origin = NOTHING_STATED) -> tuple[Record, ...]:
         # The authors end lines with a comma.
         while len(cells) > len(names) and not cells[-1]:
             cells.pop()
-        if len(cells) != len(names):
-            raise UserError(f"{path}:{line}: has {len(cells)} cells, and the header has {len(names)} columns")
-        records += _records(Row(path, line, dict(zip(names, cells, strict=True))), columns, origin)
+        records += _records(Row(path, line, named_cells(path, line, names, cells)), columns, origin)
     if not records:
         raise UserError(f"{path}: has no latency in it")
     return tuple(records)

@@ -23,8 +23,8 @@ from mnv3c.profiles.work import NetworkWork, NodeWork
 
 _TITLE = re.compile(r"=+ (.+?) =+")
 _HEADER = re.compile(r"\[?node type\]?\s*[\t,]", re.IGNORECASE)
-_COUNT = re.compile(r"\bcount=(\d+)")
-_THREADS = re.compile(r"[Nn]um threads:\s*\[?(\d+)")
+_COUNT = re.compile(r"\bcount=(\d{1,15})\b")
+_THREADS = re.compile(r"[Nn]um threads:\s*\[?(\d{1,9})\b")
 _GRAPH = re.compile(r"\bGraph: *\[?([^\]\n]+)")
 _INFERENCE = re.compile(r"Inference \(avg\):\s*([0-9.eE+]+)")
 _COLUMNS = ("node type", "avg ms", "times called", "name")

@@ -21,7 +21,7 @@ def event_key(op_name: str, inputs: Sequence[Shape], output: Shape) -> LayerKey 
     try:
         key = _key(op_name, inputs, output)
         return key if key is not None and _nhwc(output) == key.output else None
-    except (ShapeError, ValueError, IndexError):
+    except (ValueError, IndexError, ZeroDivisionError):
         return None
 
 

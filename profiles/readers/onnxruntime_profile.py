@@ -21,6 +21,7 @@ from mnv3c.profiles.work import KernelWork, NetworkWork, NodeWork, Work
 
 _SUFFIX = "_kernel_time"
 _PROVIDER = "ExecutionProvider"
+_MOST_US = 1 << 53  # whole numbers up to here are floats too
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _shapes(path: Path, number: int, listed: object, dtypes: set[str]) -> tuple[
 
 def _duration(path: Path, number: int, event: dict[str, Any]) -> int:
     value = event.get("dur")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST_US:
         raise UserError(f"{path}: event {number}: dur must be whole microseconds, not {value!r:.60}")
     return value
 
@@ -114,7 +115,7 @@ def _duration(path: Path, number: int, event: dict[str, Any]) -> int:
 def _node_record(path: Path, node: _Node, each_us: Sequence[int], origin: Origin) -> Record:
     precision = "fp32" if "float" in node.dtypes else "fp16" if "float16" in node.dtypes else None
     told = Origin(processor=_processor([node]), precision=precision)
-    tags = {"node": node.name, "node_index": node.index}
+    tags = {name: text for name, text in (("node", node.name), ("node_index", node.index)) if text}
     return _record(path, _work(path, node), each_us, origin.over(told), tags)
 
 

@@ -123,7 +123,7 @@ def test_code_for_another_processor_is_refused(mnv3c: Mnv3c, layers: Path) -> No
         (("--max-noise", "0"), "--max-noise: '0' is not a percentage"),
         (("--max-noise", "few"), "--max-noise: 'few' is not a percentage"),
         (("--max-noise", "nan"), "--max-noise: 'nan' is not a percentage"),
-        (("--layers", "absent.txt"), "absent.txt: No such file"),
+        (("--layers", "absent.txt"), "absent.txt: there is no such file"),
         (("medium",), "unknown model 'medium'"),
         (("--device", "abacus"), "abacus"),
         (("--rounds", "0"), "--rounds"),

@@ -52,6 +52,19 @@ def test_validate_says_whether_it_had_seen_the_rows(mnv3c: Any, profile: Path, r
     assert "100 rows that it had not seen" in mnv3c("validate", new_rows, "--device", profile).stdout
 
 
+def test_rows_of_other_devices_are_left_out_aloud(mnv3c: Any, profile: Path, tmp_path: Path) -> None:
+    both, neither = tmp_path / "both.jsonl", tmp_path / "neither.jsonl"
+    others = [row.model_copy(update={"device": device}) for device in ("mars", "venus") for row in records(9, 6)]
+    write_records(both, [*records(20, 5, 0.02), *others])
+    write_records(neither, others)
+    outcome = mnv3c("validate", both, "--device", profile, "--json")
+    assert (outcome.code, json.loads(outcome.stdout)["n"]) == (0, 20)
+    assert outcome.stderr == "18 rows of other devices than made-up are left out\n"
+    refused = mnv3c("validate", neither, "--device", profile)
+    assert refused.code == 2
+    assert "the rows are of 2 devices (mars, venus), none of them the profile's 'made-up'" in refused.message
+
+
 def test_validate_draws(mnv3c: Any, profile: Path, new_rows: Path, tmp_path: Path) -> None:
     for name, beginning in (("plot.png", b"\x89PNG"), ("plot.svg", b"<?xml")):
         path = tmp_path / name

@@ -1,19 +1,21 @@
-"""A program of three calls, its kernels, and the artifact linked from them."""
+"""A program of three calls, its kernels, and the artifact linked from them; and machines to run it on."""
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.compiler.transport.loopback import FakeAdb, SshServer, ssh_server
 
 from mnv3c.compiler.check_input import check_input
 from mnv3c.compiler.link import ArtifactFiles, link_artifact
 from mnv3c.compiler.machine_code import LlvmTools
 from mnv3c.compiler.program import Argument, Call, Port, Program, Region
+from mnv3c.compiler.transport.rpc import build_shell_library
 from mnv3c.compiler.zig import Zig
 from mnv3c.graph.errors import MissingError
 from mnv3c.targets.toolchain import Toolchain
@@ -130,3 +132,25 @@ def expected() -> Callable[[Floats], Floats]:
 @pytest.fixture(scope="session")
 def zig_cc() -> Callable[..., None]:
     return run_zig_cc
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[SshServer]:
+    folder = tmp_path / "sshd"
+    folder.mkdir()
+    with ssh_server(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAdb:
+    folder = tmp_path / "adb"
+    folder.mkdir()
+    fake = FakeAdb(folder)
+    fake.install(monkeypatch)
+    return fake
+
+
+@pytest.fixture(scope="session")
+def shell_library(tmp_path_factory: pytest.TempPathFactory, host_toolchain: Toolchain) -> Path:
+    return build_shell_library(host_toolchain, tmp_path_factory.mktemp("shell"))

@@ -110,7 +110,7 @@ def test_a_prior_must_stand_before_what_is_made_of_it(transferred: Profile, tmp_
         load_profile(path)
 
 
-@pytest.mark.parametrize("name", ["profile.txt", "no/such/folder/p.yaml", "."])
+@pytest.mark.parametrize("name", ["profile.txt", "no/such/folder/p.yaml", ".", "x" * 300 + ".yaml"])
 def test_where_a_profile_cannot_be_written(fitted: Profile, tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         save_profile(fitted, tmp_path / name)

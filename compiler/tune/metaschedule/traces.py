@@ -1,13 +1,12 @@
 """Where traces lie: beside the records, each in a file named by its number, which comes from its content."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnv3c.compiler.tune.store import shipped_path, user_store_path
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.whole_file import whole_file
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.trace import trace_number
 
@@ -36,15 +35,9 @@ class TraceFolder:
         path = self.file(number)
         if path.is_file():
             return number
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole_file(path) as temporary:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(trace, encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise MissingError(f"cannot write {path}: {error.strerror or error}") from error
         return number
 
     def load(self, number: int) -> str | None:

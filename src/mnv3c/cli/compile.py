@@ -10,6 +10,7 @@ import typer
 
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
@@ -173,7 +174,6 @@ def _dumper(directory: Path, wanted: list[str]) -> Callable[[str, Callable[[], s
 
 
 def _print_summary(artifact: "Artifact") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     document = compile_json(artifact)
@@ -187,8 +187,7 @@ def _print_summary(artifact: "Artifact") -> None:
         shapes = ("x".join(map(str, layer[key])) for key in ("in", "out"))
         counts = (f"{layer[key] / scale:,.{digits}f}" for key, scale, digits in _COUNTS)
         table.add_row(layer["name"], layer["kind"], *shapes, *counts, layer["kernel"])
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    console = wide_console(_TABLE_WIDTH)
     console.print(table)
     for line in _summary_lines(artifact, document):
         console.print(line, soft_wrap=True)

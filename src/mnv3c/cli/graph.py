@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ def _row(shown: "Graph", node: "Node") -> dict[str, Any]:
 
 def _print_table(shown: "Graph") -> None:
     # rich takes a while to import and a JSON document needs none of it.
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=shown.name, title_justify="left", box=None, pad_edge=False)
@@ -98,9 +98,7 @@ def _print_table(shown: "Graph") -> None:
         shapes = ("x".join(map(str, row[key])) for key in ("in", "out"))
         counts = (f"{row[key] / scale:,.{digits}f}" for key, scale, digits in _COUNTS)
         table.add_row(row["name"], row["op"], *shapes, row["activation"] or "", *counts)
-    console = Console(markup=False, highlight=False)
-    # Into a pipe or a narrow terminal: long lines rather than cut-off numbers.
-    console.width = max(console.width, TABLE_WIDTH)
+    console = wide_console(TABLE_WIDTH)
     console.print(table)
     console.print(
         f"{len(shown.weight_layers)} weight layers, {shown.total_macs / 1e6:.2f} M MACs,"

@@ -13,6 +13,7 @@ import typer
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.model import ModelOptions, load_model, with_model_options
 from mnv3c.cli.plan import list_plan, planned_jobs
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def measure(
     if plan is not None and pool is not None:
         list_plan(pool, plan, prior, as_json)
         return
-    settings = Settings(threads, runs, rounds, max(4 * rounds, rounds), _share(max_noise), cpu)
+    settings = Settings(threads, runs, rounds, 4 * rounds, _share(max_noise), cpu)
     chosen = chosen_device(target, device)
     with tempfile.TemporaryDirectory(prefix="mnv3c-measure-") as folder:
         work = Path(folder)
@@ -247,7 +248,6 @@ def _compiled(jobs: "Sequence[Job]", compiler: "Compiler", folder: Path, show: _
 
 
 def _print_summary(outcomes: "Sequence[Outcome]", path: Path | None) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from mnv3c.cli.layer_names import TABLE_WIDTH, short
@@ -259,8 +259,7 @@ def _print_summary(outcomes: "Sequence[Outcome]", path: Path | None) -> None:
         table.add_column(header, no_wrap=True)
     for outcome in outcomes:
         table.add_row(*_cells(outcome), outcome.where.place, _state(outcome), short(outcome.job.name))
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, TABLE_WIDTH)
+    console = wide_console(TABLE_WIDTH)
     console.print(table)
     for outcome in outcomes:
         if outcome.refused:

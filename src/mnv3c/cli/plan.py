@@ -54,13 +54,15 @@ def _prior(name: str | None) -> "Profile":
 
 
 def file_pool(path: Path) -> "tuple[Work, ...]":
-    """The different works of a file of records. Raises UserError where it holds whole networks."""
+    """The different works of a file of records. Raises UserError where it holds whole networks or tells no shapes."""
     from mnv3c.profiles.readers.detect import read_records
     from mnv3c.profiles.work import NetworkWork
 
     works = tuple(dict.fromkeys(record.work for record in read_records(path)))
     if any(isinstance(work, NetworkWork) for work in works):
         raise UserError(f"{path}: a plan chooses layers or blocks, not whole networks")
+    if shapeless := next((work for work in works if not work.layer_keys()), None):
+        raise UserError(f"{path}: of '{shapeless}' nobody says the shapes, so no plan can choose it")
     return works
 
 

@@ -7,6 +7,7 @@ import typer
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.cli.profile_options import AsJson, ProfileOption
+from mnv3c.cli.wide_console import wide_console
 
 if TYPE_CHECKING:
     from mnv3c.profiles.predict import LayerPrediction, NetworkPrediction
@@ -68,7 +69,6 @@ def _layer_document(layer: "LayerPrediction", explain: bool) -> dict[str, Any]:
 
 
 def _print(profile: "Profile", prediction: "NetworkPrediction", explain: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -81,9 +81,7 @@ def _print(profile: "Profile", prediction: "NetworkPrediction", explain: bool) -
     for layer in prediction.layers:
         table.add_row(*_row(layer, prediction.total_ms, explain, layer.unit == unit))
         unit = layer.unit
-    console = Console()
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(table)
+    wide_console(_TABLE_WIDTH).print(table)
     outside = sum(bool(layer.outside) for layer in prediction.layers)
     identity = profile.identity
     typer.echo(

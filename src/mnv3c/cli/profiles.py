@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnv3c.cli.profile_options import AsJson
+from mnv3c.cli.wide_console import wide_console
 
 if TYPE_CHECKING:
     from mnv3c.profiles.profile import Profile
@@ -68,7 +69,6 @@ def _coefficients(profile: "Profile") -> dict[str, float]:
 
 
 def _print_table(known: "list[Profile]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -89,9 +89,7 @@ def _print_table(known: "list[Profile]") -> None:
             str(profile.provenance.rows),
             *errors,
         )
-    console = Console()
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(table)
+    wide_console(_TABLE_WIDTH).print(table)
     typer.echo("Errors are of cross-validation, grouped by shape or resolution.")
 
 

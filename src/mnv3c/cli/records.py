@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnv3c.cli.layer_names import TABLE_WIDTH, short
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +77,6 @@ def _read(path: Path) -> "tuple[Record, ...]":
 
 
 def _print_layers(known: "tuple[Record, ...]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from mnv3c.compiler.tune.estimate import LABEL
@@ -90,8 +90,7 @@ def _print_layers(known: "tuple[Record, ...]") -> None:
         table.add_column(header, justify="right" if header in _NUMBERS else "left", no_wrap=True)
     for group in groups.values():
         table.add_row(*_row(group))
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, TABLE_WIDTH)
+    console = wide_console(TABLE_WIDTH)
     models = sorted({record.model for record in known if record.model})
     if models:
         console.print(f"est. cycles, instr/MAC: {LABEL}; model {', '.join(models)}", soft_wrap=True)

@@ -2,13 +2,13 @@
 
 import json
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.whole_file import whole_file
 
 if TYPE_CHECKING:
     from mnv3c.compiler.execute import Artifact, Execution, Place
@@ -103,15 +103,8 @@ def _rows(artifact: "Artifact", execution: "Execution", output: Path | None, top
 def _save(path: Path, values: Any) -> Path:
     import numpy as np
 
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, values)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise MissingError(f"cannot write {path}: {error.strerror}") from error
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values)
     return path
 
 

@@ -15,6 +15,7 @@ from mnv3c.cli.layer_names import TABLE_WIDTH, short
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.cli.tune_estimate import ON as LLVM_MCA
 from mnv3c.cli.tune_estimate import estimate_json, print_estimate, run_estimate
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,7 +128,6 @@ def _bar(budget_s: float) -> Iterator[Callable[["Progress"], None]]:
 
 
 def _print_summary(result: "TuningResult", path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from mnv3c.compiler.tune.work import candidate_name
@@ -142,8 +142,7 @@ def _print_summary(result: "TuningResult", path: Path) -> None:
         tried = f"{layer.measured + layer.failed}/{len(layer.task.candidates)}"
         times = (_microseconds(layer.first_guess_ms), _microseconds(layer.latency_ms))
         table.add_row(str(layer.count), *times, tried, kernel, short(layer.task.layer))
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, TABLE_WIDTH)
+    console = wide_console(TABLE_WIDTH)
     console.print(table)
     total = "unknown, as a layer has no time" if result.sum_ms is None else f"{result.sum_ms:.3f} ms"
     counts = f"{result.measured} measured, {result.failed} failed, {result.reused} reused"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ def _layer_json(layer: "ComparedLayer") -> dict[str, Any]:
 
 
 def _print_table(comparison: "Comparison", records: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -91,8 +91,7 @@ def _print_table(comparison: "Comparison", records: Path) -> None:
         table.add_row(
             str(layer.count), *ours, _microseconds(layer.metaschedule_ms), tried, _ratio(layer), *_names(layer)
         )
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, _TABLE_WIDTH)
+    console = wide_console(_TABLE_WIDTH)
     console.print(table)
     console.print(f"\n{_sums(comparison)}", soft_wrap=True)
     counts = f"{comparison.measured} measured, {comparison.failed} failed, {comparison.reused} reused"

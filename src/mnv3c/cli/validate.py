@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnv3c.cli.profile_options import AsJson, ProfileOption, RecordFiles, Where, read_files
+from mnv3c.cli.wide_console import wide_console
 
 if TYPE_CHECKING:
     from mnv3c.profiles.metrics import Metrics
@@ -33,12 +34,17 @@ def validate(
     """
     from mnv3c.profiles.library import find_profile
     from mnv3c.profiles.scatter import ScatterRows, check_format, write_scatter
+    from mnv3c.profiles.validate import rows_of_device
     from mnv3c.profiles.validate import validate as compared
 
     if plot is not None:
         check_format(plot)
     profile = find_profile(device)
-    found = compared(profile, read_files(records, where))
+    rows = read_files(records, where)
+    taken = rows_of_device(profile, rows)
+    if left := len(rows) - len(taken):
+        typer.echo(f"{left} rows of other devices than {profile.identity.device} are left out", err=True)
+    found = compared(profile, taken)
     if plot is not None:
         names = [str(record.work) for record in found.records]
         title = f"{profile.name}: {_how(found)}"
@@ -84,7 +90,6 @@ def _worst(found: "Validation") -> list[tuple[int, float, float]]:
 
 
 def _print(name: str, found: "Validation") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     typer.echo(f"{name}: {_how(found)}")
@@ -100,9 +105,7 @@ def _print(name: str, found: "Validation") -> None:
         table.add_row(family, *_figures(metrics))
     if (totals := found.totals) is not None:
         table.add_row("sums by network", *_figures(totals))
-    console = Console()
-    console.width = max(console.width, _TABLE_WIDTH)
-    console.print(table)
+    wide_console(_TABLE_WIDTH).print(table)
     typer.echo("worst rows:")
     for row, measured, predicted in _worst(found):
         error = 100 * (predicted / measured - 1)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.compiler.transport.loopback import FakeAdb, SshServer, TvmFarm, ssh_server, tvm_farm
+from tests.compiler.transport.loopback import TvmFarm, tvm_farm
 
 from mnv3c.compiler.link import ArtifactFiles
 from mnv3c.compiler.measure.job import Job, Program, Row
-from mnv3c.compiler.transport.rpc import build_shell_library
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.layer import LayerKey
 from mnv3c.graph.ops import Conv2d, Input
@@ -24,11 +23,6 @@ def key(number: int) -> LayerKey:
 
 
 GRAPH = Graph("net", (Node("x", Input((1, 4, 4, 8))),), ("x",))
-
-
-@pytest.fixture(scope="session")
-def shell_library(tmp_path_factory: pytest.TempPathFactory, host_toolchain: Toolchain) -> Path:
-    return build_shell_library(host_toolchain, tmp_path_factory.mktemp("shell"))
 
 
 @pytest.fixture
@@ -64,25 +58,8 @@ def _program(
 
 
 @pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[SshServer]:
-    folder = tmp_path / "sshd"
-    folder.mkdir()
-    with ssh_server(folder) as server:
-        yield server
-
-
-@pytest.fixture
 def farm(tmp_path: Path) -> Iterator[TvmFarm]:
     folder = tmp_path / "farm"
     folder.mkdir()
     with tvm_farm(folder) as started:
         yield started
-
-
-@pytest.fixture
-def adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAdb:
-    folder = tmp_path / "adb"
-    folder.mkdir()
-    fake = FakeAdb(folder)
-    fake.install(monkeypatch)
-    return fake

@@ -101,5 +101,7 @@ def test_a_file_of_something_else(content: bytes, message: str, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_layers(path)
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="there is no such file"):
         read_layers(tmp_path / "absent.txt")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_layers(Path("/dev/zero"))

@@ -9,10 +9,15 @@ from mnv3c.compiler.measure.outcome import RecordMaker, Where
 from mnv3c.compiler.measure.readings import Readings
 from mnv3c.compiler.measure.samples import BenchReport, Quantiles, Samples
 from mnv3c.compiler.measure.settings import Settings
+from mnv3c.profiles.record import Record, RecordKey
 
 MAKER = RecordMaker(Where("ssh:board", "cortex-a76"), Settings(runs=10, rounds=6, max_noise=0.05))
 STEADY = (1.0, 1.001, 0.999, 1.0, 1.002, 0.998)
 NOISY = (1.0, 3.0, 2.0, 1.0, 3.0, 2.0)
+
+
+def known(records: Sequence[Record]) -> dict[RecordKey, Record]:
+    return {record.key: record for record in records}
 
 
 def samples(program: Program, whole: Sequence[float], rows: Sequence[Sequence[float]]) -> Samples:
@@ -54,7 +59,7 @@ def test_a_layer_too_noisy_is_refused_but_counts_in_the_sum(network_program: Pro
     assert [record.tags.get("layer") for record in outcome.records] == ["stem", None]
     assert outcome.layer_sum_ms == pytest.approx(0.5 + 2.0 + 0.05)
     # Who comes back does not know the sum any more.
-    skipped = MAKER.skipped(network_program.job, outcome.records)
+    skipped = MAKER.skipped(network_program.job, known(outcome.records))
     assert skipped is not None and skipped.layer_sum_ms is None and skipped.additivity_error is None
 
 
@@ -81,17 +86,16 @@ def test_a_clock_that_fell_is_flagged(network_program: Program) -> None:
 
 def test_what_was_measured_is_found_again(network_program: Program) -> None:
     outcome = MAKER.outcome(network_program, samples(network_program, STEADY, [STEADY] * 3), [])
-    skipped = MAKER.skipped(network_program.job, outcome.records)
+    skipped = MAKER.skipped(network_program.job, known(outcome.records))
     assert skipped is not None and skipped.state == "skipped" and skipped.records == outcome.records
     # The conversion at the border has no record.
     assert skipped.layer_sum_ms == pytest.approx(2.0)
     # Layers alone are no finished network, and another place or number of threads is another measurement.
-    assert MAKER.skipped(network_program.job, outcome.records[:-1]) is None
-    assert (
-        RecordMaker(Where("host", "cortex-a76"), MAKER.settings).skipped(network_program.job, outcome.records) is None
-    )
+    assert MAKER.skipped(network_program.job, known(outcome.records[:-1])) is None
+    elsewhere = RecordMaker(Where("host", "cortex-a76"), MAKER.settings)
+    assert elsewhere.skipped(network_program.job, known(outcome.records)) is None
     two = RecordMaker(MAKER.where, Settings(threads=2))
-    assert two.skipped(network_program.job, outcome.records) is None
+    assert two.skipped(network_program.job, known(outcome.records)) is None
 
 
 def test_a_layer_alone_is_its_own_row(layer_program: Callable[[int], Program]) -> None:

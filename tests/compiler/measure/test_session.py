@@ -1,6 +1,7 @@
 """Warm-up, scripts, readings, and what benches say."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,9 @@ class TestReports:
             ("[]", "lacks"),
             ("{}", "lacks 'median_ms'"),
             (json.dumps({**DOCUMENT, "layers": [{}, {}]}), "lacks 'median_us'"),
+            (json.dumps({**DOCUMENT, "median_ms": 0.0}), "the network took 0 ms"),
+            (json.dumps({**DOCUMENT, "p90_ms": math.inf}), "the network took 2 ms"),
+            (json.dumps({**DOCUMENT, "median_ms": "2"}), "lacks"),
             (json.dumps(DOCUMENT), None),
         ],
     )

@@ -182,6 +182,9 @@ class TestRpc:
         (["host:1"], "'host:1' is not one of"),
         (["adb:"], "'adb:' is not one of"),
         (["host", "host"], "'host' is named twice"),
+        (["rpc:h:9190/k", "rpc:h:09190/k"], "'rpc:h:9190/k' is named twice"),
+        (["adb:a\nb"], "must be printable"),
+        (["ssh:" + "h" * 300], "at most 200 characters"),
     ],
 )
 def test_what_is_no_place(places: list[str], message: str) -> None:

@@ -110,7 +110,19 @@ def test_a_spoilt_file_is_one_line(tmp_path: Path, name: str, data: st.DataObjec
         assert all(one.latency_ms > 0 for one in records)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "a,b\n1,2\n", "[1, 2]", "name: x\n", "\x00\xff", '{"format":"other"}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n\n",
+        "a,b\n1,2\n",
+        "[1, 2]",
+        "name: x\n",
+        "\x00\xff",
+        '{"format":"other"}\n',
+        pytest.param("a" * 200_000, id="long"),
+    ],
+)
 def test_an_unknown_file_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.txt"
     path.write_text(text, encoding="latin-1")

@@ -78,6 +78,12 @@ def test_the_ops_of_a_delegate_stand_for_its_node(tmp_path: Path) -> None:
     ]
 
 
+def test_no_credible_number_of_threads_is_none(tmp_path: Path) -> None:
+    told, absurd = (file(tmp_path, f"Num threads: [{count}]\n" + REGULAR, f"{count:.3}") for count in ("4", "9" * 5000))
+    assert litert_profile.read(told)[0].threads == 4
+    assert litert_profile.read(absurd)[0].threads == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -194,6 +200,7 @@ def test_a_node_of_no_duration_is_left_out(tmp_path: Path) -> None:
         ("[" * 100_000, ": is not JSON: "),
         ('{"cat": "Node"}', ": must be a list of events"),
         (json.dumps([event(dur=-1)]), ": event 0: dur must be whole microseconds, not -1"),
+        (json.dumps([event(dur=10**400)]), ": event 0: dur must be whole microseconds, not 1000"),
         (json.dumps([event(), event(args={})]), ": event 1 (pool): args.op_name is missing"),
         (json.dumps([event(args={"op_name": "Add", "input_type_shape": [3]})]), ": event 0: shapes must be lists like"),
         (json.dumps([event(dur=0)]), ": has no event of a node that lasts a microsecond"),
@@ -211,5 +218,7 @@ def test_a_wrong_onnxruntime_profile(tmp_path: Path, text: str, message: str) ->
 def test_shapes_that_tell_no_layer() -> None:
     assert event_key("Conv", [(1, 8, 4, 4)], (1, 8, 4, 4)) is None  # the weight was packed away
     assert event_key("Add", [(1, 8, 4, 4), (8,)], (1, 8, 4, 4)) is None
+    assert event_key("Conv", [(1, 8, 4, 4), (8, 0, 1, 1)], (1, 8, 4, 4)) is None
+    assert event_key("Conv", [(1, 8, 4, 4), (8, 8, 1, 1)], (1, 8, 0, 4)) is None
     assert event_key("Gemm", [(1, 8)], (1, 2, 2, 2)) is None
     assert event_key("Resize", [(1, 8, 4, 4)], (1, 8, 8, 8)) is None
