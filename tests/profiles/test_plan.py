@@ -139,11 +139,13 @@ def test_a_term_that_the_prior_does_without_does_not_tell_units_apart():
 
 @pytest.fixture(scope="module")
 def plan_curve():
-    """The benchmark, which is a script."""
-    path = Path(__file__).parents[2] / "benchmarks" / "plan_curve.py"
-    spec = importlib.util.spec_from_file_location("plan_curve", path)
+    """The benchmark, which is a script: it imports what lies beside it."""
+    folder = Path(__file__).parents[2] / "benchmarks"
+    spec = importlib.util.spec_from_file_location("plan_curve", folder / "plan_curve.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        spec.loader.exec_module(module)
     return module
 
 
