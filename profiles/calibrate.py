@@ -18,7 +18,7 @@ from mnv3c.profiles.model.intervals import Intervals, conformal
 from mnv3c.profiles.model.model import Model
 from mnv3c.profiles.model.overhead import fit_overhead
 from mnv3c.profiles.model.own_networks import fit_scale, is_own_network
-from mnv3c.profiles.physics.base import Floats, Physics
+from mnv3c.profiles.physics.base import Floats, Physics, family_names
 from mnv3c.profiles.physics.compiled_cpu import CompiledCpuPhysics
 from mnv3c.profiles.physics.compiled_device import compiled_physics
 from mnv3c.profiles.physics.registry import own_runtime, physics_of, suits
@@ -79,10 +79,9 @@ def calibrate(records: Sequence[Record], request: Request) -> Profile:
             f"a prior of the kind {physics.name} says nothing about the processor '{identity.processor}'; "
             f"--physics {physics.name} takes it all the same"
         )
-    projected = _projected_shortcuts(records, physics, priors)
-    data = dataset_of(records, physics.unit, projected)
+    data, projected = _as_built(records, physics, priors)
     model = fit(data, physics, priors)
-    families = unit_families(model, data)
+    families = family_names(physics, physics.family(data.table))
     predicted_ms = held_out(data, physics, priors)
     return Profile(
         request.name,
@@ -148,20 +147,14 @@ def common_identity(records: Sequence[Record]) -> Identity:
     return next(iter(counts))
 
 
-def unit_families(model: Model, data: Dataset) -> tuple[str, ...]:
-    """(units,) the name of each unit's family."""
-    names = (*model.physics.families, "other")
-    return tuple(names[number] for number in model.physics.family(data.table))
-
-
-def _projected_shortcuts(records: Sequence[Record], physics: Physics, priors: Sequence[Model]) -> bool:
-    """Whether the measured blocks had them: tables of blocks do not tell, but latencies do."""
+def _as_built(records: Sequence[Record], physics: Physics, priors: Sequence[Model]) -> tuple[Dataset, bool]:
+    """The rows, and whether blocks had projected shortcuts: tables of blocks do not tell, but latencies do."""
+    plain = dataset_of(records, physics.unit)
     if not any(isinstance(record.work, Block) and not record.work.skip for record in records):
-        return False
-    plain, projected = (
-        log_evidence(dataset_of(records, physics.unit, each), physics, priors) for each in (False, True)
-    )
-    return projected > plain
+        return plain, False
+    projected = dataset_of(records, physics.unit, projected_shortcuts=True)
+    had = log_evidence(projected, physics, priors) > log_evidence(plain, physics, priors)
+    return (projected if had else plain), had
 
 
 def _together(records: Sequence[Record], data: Dataset) -> tuple[str, ...]:

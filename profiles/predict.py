@@ -9,7 +9,7 @@ from mnv3c.graph.layer import LayerKey
 from mnv3c.profiles.layer_table import KINDS, Integers, LayerTable
 from mnv3c.profiles.model.dataset import network_table
 from mnv3c.profiles.model.model import Costs
-from mnv3c.profiles.physics.base import Bound, Floats
+from mnv3c.profiles.physics.base import Bound, Floats, family_names
 from mnv3c.profiles.profile import Profile, shapes
 
 # What a part's interval grows to at the most, unless its unit's is wider already.
@@ -71,13 +71,11 @@ class NetworkPrediction:
 
 def predict_units(profile: Profile, table: LayerTable) -> UnitPredictions:
     """The latency of each unit of a table."""
-    physics = profile.model.physics
     costs = profile.model.costs(table)
-    numbers = physics.family(table)
-    names = (*physics.families, "other")
-    families = tuple(names[number] for number in numbers)
+    families = family_names(profile.model.physics, costs.families)
     outside = _outside(profile, table, families)
-    ends = np.array([profile.intervals.of(name) for name in names])[numbers]
+    known = {name: profile.intervals.of(name) for name in set(families)}
+    ends = np.array([known[name] for name in families])
     ends *= np.where([bool(each) for each in outside], _UNSEEN_WIDENING, 1.0)[:, None]
     low_ms, high_ms = (costs.unit_ms * np.exp(end) for end in ends.T)
     return UnitPredictions(costs, costs.unit_ms, low_ms, high_ms, families, outside)

@@ -19,6 +19,8 @@ from mnv3c.targets.units import parse_bytes, parse_bytes_per_s, parse_hertz
 from mnv3c.targets.violations import KeyedError, first_violation
 
 _ASSUMPTION = "assumption"
+# How the title of a detected host begins.
+HOST_TITLE = "this machine: "
 # Prose, provenance and roles: they change nothing that a compiler or a cost model computes.
 _NOT_FINGERPRINTED = frozenset({"title", "default", "references", "sources", "cpuinfo"})
 
@@ -193,6 +195,11 @@ class CpuDevice(_Frozen):
     def core_class(self) -> str:
         """The target and the core that LLVM generates code for: devices of one class share tuning records."""
         return f"{self.target}-{self.llvm.cpu}"
+
+    @property
+    def processor_name(self) -> str:
+        """The title; of a detected host, what its processor calls itself."""
+        return self.title.removeprefix(HOST_TITLE)
 
     def source(self, key: str) -> str:
         """Return the source of the quantity at a dotted key such as `vector.bits`; raises KeyError."""

@@ -73,7 +73,6 @@ def _how(rounds: int) -> str:
 
 
 def _record(values: Mapping[str, Any], threads: int, device: CpuDevice, tags: dict[str, str]) -> Record:
-    title = device.title.removeprefix("this machine: ")
     return Record(
         device=device.core_class,
         processor="cpu",
@@ -81,6 +80,6 @@ def _record(values: Mapping[str, Any], threads: int, device: CpuDevice, tags: di
         precision="fp32",
         threads=threads,
         tags=tags,
-        source=f"benchmarks/host_profile.py on {title}",
+        source=f"benchmarks/host_profile.py on {device.processor_name}",
         **values,
     )

@@ -54,6 +54,6 @@ def working_folder() -> Iterator[Path]:
 def host_title() -> str:
     """What this machine is, for records."""
     try:
-        return detect_host().title.removeprefix("this machine: ")
+        return detect_host().processor_name
     except MissingError:
         return f"{platform.machine()} {platform.system()}"

@@ -16,9 +16,12 @@ _LARGEST_LOG = 1.2
 class Costs:
     """What units cost, in milliseconds: each term of each layer (layers, terms), and in sum (layers,) and (units,).
 
+    `families` (units,) are the numbers of their families, as `Physics.family` tells.
+
     A unit's latency is the sum of its layers', and what it costs beside them.
     """
 
+    families: Integers
     terms_ms: Floats
     unit_ms: Floats
 
@@ -44,15 +47,16 @@ class Model:
     def costs(self, table: LayerTable) -> Costs:
         """What each unit costs."""
         physical = self.physical(table)
-        logs = self.log_corrections(self.physics.family(table), self.physics.descriptors(table))
+        logs = self.log_corrections(physical.families, self.physics.descriptors(table))
         factor = np.exp(np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG))
-        return Costs(physical.terms_ms * factor[table.owner, None], physical.unit_ms * factor)
+        return Costs(physical.families, physical.terms_ms * factor[table.owner, None], physical.unit_ms * factor)
 
     def physical(self, table: LayerTable) -> Costs:
         """What each unit costs by physics alone."""
         terms_ms = self.physics.terms(table) * self.coefficients
         beside_ms = self.unit_coefficient * self.physics.unit_ms
-        return Costs(terms_ms, np.asarray(table.per_unit_sum(terms_ms.sum(1)) + beside_ms, np.float64))
+        unit_ms = np.asarray(table.per_unit_sum(terms_ms.sum(1)) + beside_ms, np.float64)
+        return Costs(self.physics.family(table), terms_ms, unit_ms)
 
     def log_corrections(self, families: Integers, descriptors: Floats) -> Floats:
         """(units,) logarithms of the factors by which units differ from physics."""

@@ -76,3 +76,9 @@ class Physics(Protocol):
         Scaled so that a distance of 1 is a unit of clearly different behaviour.
         """
         ...
+
+
+def family_names(physics: Physics, families: Integers) -> tuple[str, ...]:
+    """(units,) the names of families by number; "other" for units that have physics only."""
+    names = (*physics.families, "other")
+    return tuple(names[number] for number in families)

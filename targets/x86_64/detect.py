@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnv3c.targets.device import CpuDevice, device_from_document
+from mnv3c.targets.device import HOST_TITLE, CpuDevice, device_from_document
 from mnv3c.targets.probe import CacheLevel, HostProbe
 from mnv3c.targets.units import FREQUENCIES
 
@@ -69,7 +69,7 @@ def detect_host(probe: HostProbe, devices: tuple[CpuDevice, ...]) -> CpuDevice:
     document: dict[str, object] = {
         "name": "host",
         "target": "x86_64",
-        "title": f"this machine: {' '.join(model.split())[:200]}",
+        "title": f"{HOST_TITLE}{' '.join(model.split())[:200]}",
         "references": _REFERENCES,
         "llvm": {"cpu": core.llvm_cpu, "features": _extra_features(core, flags)},
         "cores": _sourced(probe.core_count(probe.cpus), "affinity: physical cores among them"),

@@ -92,7 +92,7 @@ def _compiled_for(rows: "Sequence[Record]", name: str | None) -> "CpuDevice | No
     if len(measured) == 1 and measured[0] in device_names():
         return find_device(measured[0])
     host = find_device(HOST)
-    if measured in ([host.title.removeprefix("this machine: ")], [host.core_class]):
+    if measured in ([host.processor_name], [host.core_class]):
         return host
     raise UserError(
         f"the rows are of programs that mnv3c compiled, measured on {', '.join(measured)}, which is not this machine: "
