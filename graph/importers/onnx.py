@@ -16,9 +16,10 @@ from mnv3c.graph.importers import (
 from mnv3c.graph.importers.onnx_constants import FROM_CONSTANTS, FROM_SHAPES, fold
 from mnv3c.graph.importers.onnx_file import opset_of, read_model
 from mnv3c.graph.importers.onnx_inputs import read_initializers, read_inputs
-from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode, shown
+from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode
 from mnv3c.graph.importers.onnx_order import ordered
 from mnv3c.graph.importers.onnx_scope import Constant, Handler, Scope, Tensor, Value
+from mnv3c.graph.importers.shown_name import shown
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.ops import Input
 from mnv3c.graph.passes.drop_identities import without_dead_nodes

@@ -11,7 +11,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from mnv3c.graph.errors import UserError
-from mnv3c.graph.importers.onnx_node import OnnxError, Values, shown
+from mnv3c.graph.importers.onnx_node import OnnxError, Values
+from mnv3c.graph.importers.shown_name import shown
 
 # protobuf itself reads no message of 2 GiB or more.
 MAX_FILE_BYTES = 2**31 - 1

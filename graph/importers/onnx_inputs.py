@@ -5,9 +5,10 @@ from typing import Any
 import onnx
 
 from mnv3c.graph.importers.onnx_file import dtype_name, tensor_values
-from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode, shown
+from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode
 from mnv3c.graph.importers.onnx_ops_shape import TO_NCHW
 from mnv3c.graph.importers.onnx_scope import Constant, Scope, Tensor
+from mnv3c.graph.importers.shown_name import shown
 from mnv3c.graph.ops import Input
 from mnv3c.graph.tensor import Layout
 

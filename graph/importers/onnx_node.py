@@ -7,19 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-Values = npt.NDArray[Any]
+from mnv3c.graph.importers.shown_name import shown
 
-SHOWN_CHARACTERS = 80  # of a name from the file, in messages
+Values = npt.NDArray[Any]
 
 
 class OnnxError(Exception):
     """What was read cannot be imported; the message says why. The importer adds the file and the node."""
-
-
-def shown(name: str) -> str:
-    """A name from the file, quoted and fit for a one-line message."""
-    text = name if len(name) <= SHOWN_CHARACTERS else name[: SHOWN_CHARACTERS - 3] + "..."
-    return "'" + text.encode("unicode_escape").decode("ascii") + "'"
 
 
 class OnnxNode:

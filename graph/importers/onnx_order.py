@@ -2,7 +2,8 @@
 
 import heapq
 
-from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode, shown
+from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode
+from mnv3c.graph.importers.shown_name import shown
 
 
 def ordered(nodes: list[OnnxNode], known: set[str]) -> list[OnnxNode]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode, Values, shown
+from mnv3c.graph.importers.onnx_node import OnnxError, OnnxNode, Values
+from mnv3c.graph.importers.shown_name import shown
 from mnv3c.graph.ir import Array, Node
 from mnv3c.graph.ops import Op, Padding
 from mnv3c.graph.shapes import ShapeError

@@ -1,0 +1,1 @@
+"""Writing graphs in the formats of other tools, one file per format."""

@@ -1,0 +1,1 @@
+"""Networks of 8-bit integers: what a layer computes exactly, and how its integers stand for real numbers."""
