@@ -2,6 +2,8 @@
 
 Nothing here knows a target by name. A target whose machines can be detected has a module `detect` with `MACHINES` (as
 `platform.machine()` spells them) and `detect_host(probe, devices)`; the detected device is called `host`.
+
+Most callers work for CPUs and get a `CpuDevice`; others say by `kind` what they take, and `kind=Device` is any.
 """
 
 import difflib
@@ -9,14 +11,15 @@ import platform
 from collections.abc import Callable
 from importlib import import_module, resources
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast, overload
 
 from mnv3c.graph.errors import MissingError, UserError
-from mnv3c.targets.device import CpuDevice, load_device
+from mnv3c.targets.device import CpuDevice, Device, load_device, of_kind
 from mnv3c.targets.probe import HostProbe, usable_cpus
 
 HOST = "host"
 _PACKAGE = "mnv3c.targets"
+_Kind = TypeVar("_Kind", bound=Device)
 _Detect = Callable[[HostProbe, tuple[CpuDevice, ...]], CpuDevice]
 
 
@@ -31,9 +34,14 @@ def device_paths(target: str) -> tuple[Path, ...]:
     return tuple(sorted((_targets_folder() / target / "devices").glob("*.yaml")))
 
 
-def devices(target: str) -> tuple[CpuDevice, ...]:
-    """The devices of a target that have a file, by name; the host is not among them. Raises UserError."""
-    return tuple(load_device(path) for path in device_paths(target))
+@overload
+def devices(target: str) -> tuple[CpuDevice, ...]: ...
+@overload
+def devices(target: str, kind: type[_Kind]) -> tuple[_Kind, ...]: ...
+def devices(target: str, kind: type[Device] = CpuDevice) -> tuple[Device, ...]:
+    """The devices of a kind that a target has a file of, by name; the host is not among them. Raises UserError."""
+    known = (load_device(path, Device) for path in device_paths(target))
+    return tuple(device for device in known if isinstance(device, kind))
 
 
 def device_names(target: str | None = None) -> tuple[str, ...]:
@@ -43,25 +51,33 @@ def device_names(target: str | None = None) -> tuple[str, ...]:
     return host + tuple(path.stem for each in targets for path in device_paths(each))
 
 
-def find_device(name: str, target: str | None = None) -> CpuDevice:
+@overload
+def find_device(name: str, target: str | None = None) -> CpuDevice: ...
+@overload
+def find_device(name: str, target: str | None = None, *, kind: type[_Kind]) -> _Kind: ...
+def find_device(name: str, target: str | None = None, *, kind: type[Device] = CpuDevice) -> Device:
     """Find a device by name, by `host`, or by the path of a device file (ending in .yaml or .yml).
 
     Raises UserError if there is no such device, if a file is not a valid device, or if the device is not one of
-    `target`; MissingError if `host` cannot be detected.
+    `target` or of another kind; MissingError if `host` cannot be detected.
     """
+    return of_kind(_find(name, target), kind)
+
+
+def _find(name: str, target: str | None) -> Device:
     if target is not None:
         _check_target(target)
     if name == HOST:
         return _of_target(detect_host(), name, target)
     if name.endswith((".yaml", ".yml")):
-        device = load_device(Path(name))
+        device = load_device(Path(name), Device)
         if device.target not in target_names():
             raise UserError(f"{name}: target: must be one of {', '.join(target_names())}, not '{device.target}'")
         return _of_target(device, name, target)
     for each in target_names():
         for path in device_paths(each):
             if path.stem == name:
-                return _of_target(load_device(path), name, target)
+                return _of_target(load_device(path, Device), name, target)
     raise UserError(_unknown("device", name, device_names(target)))
 
 
@@ -71,7 +87,7 @@ def default_device(target: str) -> str:
     It is the device whose file says `default: true`; without one `host`, where the target can detect it; else the first
     by name. Raises UserError for an unknown target or one without devices.
     """
-    known = devices(target)
+    known = devices(target, Device)
     marked = [device.name for device in known if device.default]
     if marked:
         return marked[0]
@@ -121,7 +137,7 @@ def _check_target(target: str) -> None:
         raise UserError(_unknown("target", target, target_names()))
 
 
-def _of_target(device: CpuDevice, name: str, target: str | None) -> CpuDevice:
+def _of_target(device: Device, name: str, target: str | None) -> Device:
     if target is not None and device.target != target:
         raise UserError(f"device '{name}' belongs to target '{device.target}', not to '{target}'")
     return device

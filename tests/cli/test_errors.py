@@ -102,7 +102,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_targets_json(mnv3c: Any) -> None:
     everything = mnv3c("targets", "--json").document
-    assert [target["name"] for target in everything["targets"]] == ["arm64", "riscv64", "x86_64"]
+    assert [target["name"] for target in everything["targets"]] == ["arm64", "edgetpu", "riscv64", "x86_64"]
     arm = mnv3c("targets", "arm64", "--json").document
     assert arm == {"targets": [target for target in everything["targets"] if target["name"] == "arm64"]}
     assert {"cortex-a53", "cortex-a76"} <= {device["name"] for device in arm["targets"][0]["devices"]}

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mnv3c.graph.errors import UserError
-from mnv3c.targets.device import CpuDevice, device_from_document, load_device
+from mnv3c.targets.device import CpuDevice, Device, device_from_document, load_device
+from mnv3c.targets.edgetpu.device import AcceleratorDevice
 from mnv3c.targets.registry import (
     HOST,
     default_device,
@@ -23,6 +24,7 @@ from mnv3c.targets.registry import (
 )
 
 PATHS = [path for target in target_names() for path in device_paths(target)]
+CPUS = [device.name for target in target_names() for device in devices(target)]
 A76 = next(path for path in PATHS if path.stem == "cortex-a76")
 
 Edit = Callable[[dict[str, Any]], object]
@@ -40,19 +42,25 @@ def numbers_in(node: object, inside_value: bool = False) -> int:
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_shipped_device_is_sound(path: Path) -> None:
-    device = load_device(path)
+    device = load_device(path, Device)
     assert (device.name, device.target) == (path.stem, path.parent.parent.name)
     assert path.stem == path.stem.lower()
     assert path.read_text().startswith("# ")
     assert numbers_in(yaml.safe_load(path.read_text())) == 0
     quantities = device.quantities()
-    optional = (device.vector.load_pair_cycles, device.vector.tile_bf16_macs)
-    assert len(quantities) == len(device.sources) == 17 + sum(value is not None for value in optional)
+    assert len(quantities) == len(device.sources)
     assert all(quantity.source == device.source(quantity.key) for quantity in quantities)
     used = {quantity.source.partition(": ")[0] for quantity in quantities} - {"assumption"}
     assert used == {key for key, _ in device.references}
-    assert device_from_document(json.loads(json.dumps(device.document())), "copy") == device
-    assert hash(device) == hash(load_device(path))
+    assert device_from_document(json.loads(json.dumps(device.document())), "copy", Device) == device
+    assert hash(device) == hash(load_device(path, Device))
+
+
+@pytest.mark.parametrize("name", CPUS)
+def test_a_cpu_has_seventeen_numbers_and_two_more_where_they_are_known(name: str) -> None:
+    device = find_device(name)
+    optional = (device.vector.load_pair_cycles, device.vector.tile_bf16_macs)
+    assert len(device.quantities()) == 17 + sum(value is not None for value in optional)
 
 
 def test_attributes_are_plain_numbers_in_base_units() -> None:
@@ -89,7 +97,7 @@ def test_the_fingerprint_follows_numbers_and_not_prose() -> None:
     assert of(lambda d: d["cache"]["l1d_bytes"].update(value=65536)) == original
     assert of(lambda d: d["cache"]["l1d_bytes"].update(value=65535)) != original
     assert of(lambda d: d["llvm"].update(features=["+neon"])) != original
-    assert len({load_device(path).fingerprint for path in PATHS}) == len(PATHS)
+    assert len({load_device(path, Device).fingerprint for path in PATHS}) == len(PATHS)
 
 
 def test_keys_that_may_be_left_out_count_where_they_are_said() -> None:
@@ -230,8 +238,9 @@ def test_targets_are_the_folders_with_devices() -> None:
     assert {"arm64", "riscv64", "x86_64"} <= set(target_names())
     assert "cpu" not in target_names()
     for target in target_names():
-        assert [device.name for device in devices(target)] == sorted(path.stem for path in device_paths(target))
-        assert sum(device.default for device in devices(target)) <= 1
+        known = devices(target, Device)
+        assert [device.name for device in known] == sorted(path.stem for path in device_paths(target))
+        assert sum(device.default for device in known) <= 1
     names = [path.stem for path in PATHS]
     assert len(set(names)) == len(names) and HOST not in names
 
@@ -280,9 +289,19 @@ def test_the_host_is_a_name_of_targets_that_can_detect_it() -> None:
     assert (host_target("x86_64"), host_target("aarch64")) == ("x86_64", "arm64")
 
 
-def test_the_example_of_the_guide_is_a_valid_device() -> None:
+def test_a_device_of_another_kind_is_refused_with_the_command_that_takes_it() -> None:
+    accelerator = next(path for path in PATHS if path.stem == "edgetpu-like")
+    for found in (lambda: find_device("edgetpu-like"), lambda: load_device(accelerator)):
+        with pytest.raises(UserError) as error:
+            found()
+        assert str(error.value) == ("device 'edgetpu-like' is an accelerator: use mnv3c emulate; here a CPU is needed")
+    assert devices("edgetpu") == () and "edgetpu-like" in {device.name for device in devices("edgetpu", Device)}
+    assert find_device("cortex-a76", kind=Device) == find_device("cortex-a76")
+
+
+def test_the_examples_of_the_guide_are_valid_devices() -> None:
     guide = Path(__file__).parents[2] / "docs/adding-a-target.md"
-    example = re.search(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
-    assert example is not None
-    device = device_from_document(yaml.safe_load(example[1]), "docs/adding-a-target.md")
-    assert isinstance(device, CpuDevice) and device.target in target_names()
+    examples = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    examined = [device_from_document(yaml.safe_load(text), "docs/adding-a-target.md", Device) for text in examples]
+    assert [type(device) for device in examined] == [CpuDevice, AcceleratorDevice]
+    assert all(device.target in target_names() for device in examined)

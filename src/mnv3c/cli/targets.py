@@ -19,12 +19,13 @@ def targets(
     """
     # `mnv3c --help` imports this file, and shall not wait for pydantic.
     from mnv3c.cli import device_tables
+    from mnv3c.targets.device import Device
     from mnv3c.targets.registry import find_device, target_names
 
     if name is None or name in target_names():
         known = tuple(device for device in device_tables.all_devices() if name in (None, device.target))
-        typer.echo(json.dumps(device_tables.listing(known), indent=2)) if as_json else device_tables.print_table(known)
+        typer.echo(json.dumps(device_tables.listing(known), indent=2)) if as_json else device_tables.print_tables(known)
         return
-    device = find_device(name)
+    device = find_device(name, kind=Device)
     document = device_tables.summary(device) | {"device": device.document()}
     typer.echo(json.dumps(document, indent=2)) if as_json else device_tables.print_device(device)

@@ -1,0 +1,1 @@
+"""A systolic-array accelerator of int8 networks, and its emulator."""
