@@ -4,11 +4,12 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.compiler.manifest import Manifest, PreprocessingEntry
+from mnv3c.compiler.manifest import PortEntry, PreprocessingEntry
 from mnv3c.graph.errors import UserError
 
 Array = npt.NDArray[np.float32]
@@ -16,7 +17,19 @@ _BROKEN_IMAGE = (ValueError, SyntaxError, EOFError, struct.error, zlib.error, Me
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def load_input(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
+class TakesInput(Protocol):
+    """What says how an input looks: a manifest."""
+
+    @property
+    def input(self) -> PortEntry:
+        """The input as the caller hands it over."""
+
+    @property
+    def preprocessing(self) -> PreprocessingEntry | None:
+        """How an image becomes the input, where the network says."""
+
+
+def load_input(path: Path, manifest: TakesInput, preprocessing: PreprocessingEntry | None) -> Array:
     """The network's input from a .npy file (taken as it is) or an image (resized and normalised).
 
     Raises UserError naming the file for anything that cannot be read or does not fit.
@@ -44,7 +57,7 @@ def _load_array(path: Path) -> Array:
     return np.asarray(values, dtype=np.float32)
 
 
-def _load_image(path: Path, manifest: Manifest, preprocessing: PreprocessingEntry | None) -> Array:
+def _load_image(path: Path, manifest: TakesInput, preprocessing: PreprocessingEntry | None) -> Array:
     if preprocessing is None:
         raise UserError(
             f"{path}: this network does not say how images are normalised; give --mean and --std, or a .npy file"

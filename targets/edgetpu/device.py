@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mnv3c.graph.errors import UserError
 from mnv3c.targets.base_device import Bytes, BytesPerSecond, Device, Frozen, Hertz, Plain, Text
 from mnv3c.targets.edgetpu.device_blocks import BlockEngine
 from mnv3c.targets.edgetpu.device_settings import full_key, with_settings
@@ -49,7 +50,7 @@ class BlockArray(Frozen):
     """Dot-product units behind a block of outputs that stay put, as in Arm's Ethos-U.
 
     A step computes `block_height` x `block_width` output positions in `block_depth` channels, and sums up `input_depth`
-    products in each. The other fields are as in `SystolicArray`.
+    products in each. Depthwise convolutions have a mode of their own that does `depthwise_macs_per_cycle`.
     """
 
     kind: Literal["blocks"]
@@ -57,9 +58,8 @@ class BlockArray(Frozen):
     block_width: Count
     block_depth: Count
     input_depth: Count
-    depthwise: Literal["vector", "dedicated", "per_channel"]
-    depthwise_macs_per_cycle: Count | None = None
-    accumulator_bytes: Bytes | None
+    depthwise: Literal["dedicated"]
+    depthwise_macs_per_cycle: Count
 
     @property
     def macs_per_cycle(self) -> int:
@@ -209,6 +209,16 @@ class AcceleratorDevice(Device):
         """Bytes over the memory interface in one cycle; None where nothing waits for it."""
         rate = self.memory.dram_bytes_per_s
         return None if rate is None else rate / self.clock_hz
+
+    @property
+    def systolic_array(self) -> SystolicArray:
+        """The array, for what cuts layers into tiles. Raises UserError for one of kind `blocks`, which has no tiles."""
+        if isinstance(self.array, SystolicArray):
+            return self.array
+        raise UserError(
+            f"device '{self.name}': an array of kind 'blocks' can be emulated but runs no commands; "
+            "take a device with a systolic array"
+        )
 
     def with_settings(self, settings: Mapping[str, Plain]) -> "AcceleratorDevice":
         """A checked copy with other values: `{"dataflow": "ws", "memory.sram_bytes": "256K"}`.

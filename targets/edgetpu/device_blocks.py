@@ -17,13 +17,17 @@ class BlockEngine(Frozen):
     sums `step_cycles` x `array.input_depth` products in each output of a core's part of the array; the decoder gives
     each core `weights_decoded_per_cycle`.
 
-    A block of outputs is at most `largest_height` x `largest_width` x `largest_depth`. Its input and its accumulators
-    lie, twice each, in `buffer_bytes` of banks of `buffer_bank_bytes`, handed out in granules of so many banks.
+    A block of outputs is at most `largest_height` x `largest_width` x `largest_depth`, and for a convolution
+    `convolution_depth` deep. Its input and its accumulators lie, twice each, in `buffer_bytes` of banks of
+    `buffer_bank_bytes`, handed out in granules of so many banks.
 
-    `..._cycles` are cycles an output element, all cores together: plain, through a table, of a sum, of a product, and
-    of the int32 product that ends a mean. Activations lie in bricks of `channel_brick` channels. The network's input is
-    dense, is read `image_piece_bytes` at a time, and each piece takes a whole burst of the memory that it lies in.
-    Each output channel brings `bytes_per_channel` of bias and scale.
+    `..._cycles` are cycles an output element, all cores together: of a sum, of a product, and of the int32 product that
+    ends a mean. (Plain outputs leave at `vector.output_lanes` a cycle, through a table at `vector.lanes`.)
+
+    Activations lie in bricks of `channel_brick` channels. The network's input and outputs are dense, in DRAM or in the
+    SRAM by `image_in_dram`; they are read `image_piece_bytes` at a time, or a whole number of such pieces where a pixel
+    has more channels, and each read takes a whole burst of the memory. Each output channel brings `bytes_per_channel`
+    of bias and scale.
     """
 
     cores: Count
@@ -36,8 +40,7 @@ class BlockEngine(Frozen):
     largest_height: Count
     largest_width: Count
     largest_depth: Count
-    output_cycles: CyclesPerElement
-    table_cycles: CyclesPerElement
+    convolution_depth: Count
     sum_cycles: CyclesPerElement
     product_cycles: CyclesPerElement
     int32_product_cycles: CyclesPerElement

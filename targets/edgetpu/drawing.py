@@ -40,16 +40,25 @@ def _title(array: SystolicArray | BlockArray) -> str:
 
 
 def _chip(device: AcceleratorDevice) -> list[str]:
-    array, sums = device.array, device.array.accumulator_bytes
+    array = device.array
     return [
         *_array(array),
         f"{array.macs_per_cycle} MACs a cycle, peak {device.peak_ops / 1e12:.3g} TOPS in int8",
         _DEPTHWISE.get(array.depthwise, f"depthwise: {array.depthwise_macs_per_cycle} MACs a cycle"),
-        link(f"▼ sums: {'no limit' if sums is None else format_bytes(sums)}"),
+        link(f"▼ {_sums(device)}"),
         *box("", [_vector(device)], _INNER),
         _sram_link(device),
         *_sram(device),
     ]
+
+
+def _sums(device: AcceleratorDevice) -> str:
+    if isinstance(device.array, SystolicArray):
+        sums = device.array.accumulator_bytes
+        return f"sums: {'no limit' if sums is None else format_bytes(sums)}"
+    assert device.blocks is not None  # the device's check
+    cores = f"{device.blocks.cores} x " if device.blocks.cores > 1 else ""
+    return f"blocks: {cores}{format_bytes(device.blocks.buffer_bytes)}"
 
 
 def _array(array: SystolicArray | BlockArray) -> list[str]:
@@ -91,7 +100,8 @@ def _sram(device: AcceleratorDevice) -> list[str]:
     if memory.sram_bytes is None:
         return box("", ["SRAM without limit"], _INNER)
     kept = "activations and pinned weights" if memory.pins_weights else "activations"
-    use = f"{memory.tile_fraction:.3g} for tiles, rest for {kept}"
+    passing = "tiles" if device.blocks is None else "weights on their way"
+    use = f"{memory.tile_fraction:.3g} for {passing}, rest for {kept}"
     return box(f"SRAM {format_bytes(memory.sram_bytes)}", [use, *_banks(memory.sram_bytes, memory.sram_banks)], _INNER)
 
 

@@ -26,7 +26,10 @@ import pytest
         ("graph --seed -1", "seed must be an integer from 0"),
         ("graph --json --print", "--print and --json cannot be given together"),
         ("graph --save net.txt", "net.txt: a graph is saved to a file that ends in .yaml"),
-        ("compile big", "unknown model 'big': allowed are large, small, a .yaml graph or an .onnx model"),
+        (
+            "compile big",
+            "unknown model 'big': allowed are large, small, a .yaml graph, an .onnx or an int8 .tflite model",
+        ),
         ("compile nope.onnx", "nope.onnx: cannot be read: No such file or directory"),
         ("compile nope.yaml", "nope.yaml: cannot be read: No such file or directory"),
         ("compile nope.onnx --width 1", "--width is for the models large and small"),

@@ -10,6 +10,7 @@ import typer
 
 from mnv3c.cli.calibrate import calibrate
 from mnv3c.cli.compile import compile_command
+from mnv3c.cli.emulate import emulate_command
 from mnv3c.cli.graph import graph
 from mnv3c.cli.measure import measure
 from mnv3c.cli.predict import predict
@@ -35,6 +36,7 @@ app.command("graph")(graph)
 app.command("compile")(compile_command)
 app.command("run")(run)
 app.command("tune")(tune)
+app.command("emulate")(emulate_command)
 app.command("measure")(measure)
 app.command("calibrate")(calibrate)
 app.command("predict")(predict)

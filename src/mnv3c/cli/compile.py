@@ -1,20 +1,28 @@
 """`mnv3c compile`: a network to a native program."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
+from mnv3c.cli.compile_accelerator import (
+    AcceleratorOptions,
+    CalibrateOption,
+    CalibrationOption,
+    RoundingOption,
+    compile_for,
+)
+from mnv3c.cli.device import DeviceOption, SetOption, TargetOption, chosen_device_of_any_kind
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.pipeline import Artifact, Listener
+    from mnv3c.targets.device import CpuDevice
     from mnv3c.targets.target import OperatingSystem, WeightPrecision
 
 _STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
@@ -48,25 +56,64 @@ def compile_command(
         list[str] | None,
         typer.Option(metavar="STAGE", help=f"Write a stage's text to DIR/dump: {', '.join(_STAGES)}, or all."),
     ] = None,
+    settings: SetOption = None,
+    calibrate: CalibrateOption = None,
+    calibration: CalibrationOption = None,
+    rounding: RoundingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Compile a network into a native program that needs no TVM: a library, a header, and a bench.
 
+    For an accelerator: quantise it (or take an int8 .tflite as it is) and write the accelerator's commands.
+
     Example: mnv3c compile small --target arm64 --device cortex-a55
     """
-    from mnv3c.compiler.c_text import identifier
-    from mnv3c.compiler.pipeline import Compiler
-    from mnv3c.compiler.tune.metaschedule.traces import known_trace_folders
-    from mnv3c.compiler.tune.store import known_records
+    from mnv3c.targets.device import CpuDevice, of_kind
+    from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
     system, precision = _operating_system(operating_system), _weight_precision(weights)
     unknown = set(dump or ()) - {*_STAGES, "all"}
     if unknown:
         raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
-    chosen = chosen_device(target, device)
+    found = chosen_device_of_any_kind(target, device)
+    wanted = AcceleratorOptions(settings, calibrate, calibration, rounding)
+    if isinstance(found, AcceleratorDevice):
+        given = {"os": system != "linux", "weights": precision != "fp32", "threads": threads != 1}
+        _refuse_for_programs(given | {"no-records": no_records, "dump": bool(dump)}, found.name)
+        compile_for(model, options, found, output, wanted, as_json)
+        return
+    chosen = of_kind(found, CpuDevice)
+    wanted.refuse(chosen.name)
+    artifact = _compiled(model, options, chosen, output, system, precision, threads, no_records, dump or [])
+    typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
+
+
+def _refuse_for_programs(given: Mapping[str, bool], device: str) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise UserError(f"--{name} is for native programs, and '{device}' is an accelerator")
+
+
+def _compiled(
+    model: str,
+    options: ModelOptions,
+    chosen: "CpuDevice",
+    output: Path | None,
+    system: "OperatingSystem",
+    precision: "WeightPrecision",
+    threads: int,
+    no_records: bool,
+    dump: list[str],
+) -> "Artifact":
+    """The native program of a model, with progress on stderr."""
+    from mnv3c.compiler.c_text import identifier
+    from mnv3c.compiler.pipeline import Compiler
+    from mnv3c.compiler.tune.metaschedule.traces import known_trace_folders
+    from mnv3c.compiler.tune.store import known_records
+
     graph = load_model(model, options)
     directory = output or Path("build") / f"{identifier(graph.name)}-{chosen.target}"
-    with _listening(directory, dump or []) as listener:
+    with _listening(directory, dump) as listener:
         from mnv3c.targets.loader import load_target
 
         records = () if no_records else known_records(chosen)
@@ -81,8 +128,7 @@ def compile_command(
             traces=known_trace_folders(chosen),
             threads=threads,
         )
-        artifact = compiler.compile(graph, directory)
-    typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
+        return compiler.compile(graph, directory)
 
 
 def compile_json(artifact: "Artifact") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The options `--target` and `--device`, shared by the commands that work for a device."""
+"""The options that name a device or change it, shared by the commands that work for one."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,10 @@ TargetOption = Annotated[
 DeviceOption = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="A device of the target, or a .yaml; default: the target's own."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override any key of an accelerator: rows=32, sram_bytes=256K."),
 ]
 
 

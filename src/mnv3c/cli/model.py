@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from mnv3c.graph.ir import Graph
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="large, small, a graph (.yaml) or an ONNX model (.onnx).")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="large, small, a graph (.yaml), an ONNX model (.onnx) or an int8 TFLite model (.tflite)."
+    ),
 ]
 
 
@@ -112,7 +115,7 @@ def with_model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_model(model: str, options: ModelOptions) -> "Graph":
-    """The graph that a MODEL argument and its options name, with weights.
+    """The graph that a MODEL argument and its options name, with weights; of a .tflite the real numbers it stands for.
 
     Raises UserError for an unknown model or file, for network options beside a file, for `--shape` without an ONNX
     model, and for values that are not allowed.
@@ -121,8 +124,10 @@ def load_model(model: str, options: ModelOptions) -> "Graph":
         _refuse(model, options, ("shape",), "is for ONNX models")
         return _network_graph(cast(Literal["large", "small"], model), options)
     suffix = Path(model).suffix.lower()
-    if suffix not in (".yaml", ".onnx"):
-        raise UserError(f"unknown model '{model}': allowed are large, small, a .yaml graph or an .onnx model")
+    if suffix not in (".yaml", ".onnx", ".tflite"):
+        raise UserError(
+            f"unknown model '{model}': allowed are large, small, a .yaml graph, an .onnx or an int8 .tflite"
+        )
     network_options = tuple(field.name for field in fields(ModelOptions) if field.name != "shape")
     _refuse(model, options, network_options, "is for the models large and small")
     if suffix == ".yaml":
@@ -130,6 +135,11 @@ def load_model(model: str, options: ModelOptions) -> "Graph":
         from mnv3c.graph.yaml_io import load_graph
 
         return load_graph(Path(model))
+    if suffix == ".tflite":
+        _refuse(model, options, ("shape",), "is for ONNX models")
+        from mnv3c.graph.importers.tflite import import_tflite
+
+        return import_tflite(Path(model)).graph
     from mnv3c.graph.importers.onnx import import_onnx
 
     return import_onnx(Path(model), _shapes(options.shape or []))

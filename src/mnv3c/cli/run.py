@@ -11,7 +11,8 @@ from mnv3c.graph.errors import UserError
 from mnv3c.graph.whole_file import whole_file
 
 if TYPE_CHECKING:
-    from mnv3c.compiler.execute import Artifact, Execution, Place
+    from mnv3c.compiler.accelerator import AcceleratorArtifact
+    from mnv3c.compiler.execute import Array, Artifact, Place
     from mnv3c.compiler.manifest import PreprocessingEntry
 
 
@@ -37,22 +38,58 @@ def run(
 
     Example: mnv3c run build/mobilenet_v3_large-arm64 --input cat.jpg
     """
+    from mnv3c.compiler.accelerator_manifest import is_accelerator_artifact
     from mnv3c.compiler.execute import Artifact
     from mnv3c.compiler.input_files import load_input
 
     if output is not None and output.suffix != ".npy":
         raise UserError(f"--output: {output} must end in .npy")
+    if is_accelerator_artifact(directory):
+        if _place(on) == "host":
+            raise UserError(f"--on: {directory} is for an accelerator, which only the emulator stands in for")
+        if runs or threads != 1:
+            raise UserError(
+                f"--{'runs' if runs else 'threads'}: {directory} is for an accelerator; mnv3c emulate times it"
+            )
+        _run_emulated(directory, input_file, _preprocessing(mean, std), output, top, as_json)
+        return
     artifact = Artifact.open(directory)
     place = artifact.place(_place(on))
     if runs and place == "emulator":
         raise UserError("--runs: an emulator's time is no latency; time the network on a device")
     values = load_input(input_file, artifact.manifest, _preprocessing(mean, std)) if input_file else None
     execution = artifact.execute(values, place, threads, runs)
-    rows = _rows(artifact, execution, output, top)
+    rows = _rows(artifact, execution.outputs, output, top)
     document: dict[str, Any] = {"outputs": rows, "on": execution.on}
     if execution.measured_ms is not None:
         document["measured_ms"] = execution.measured_ms
     typer.echo(json.dumps(document)) if as_json else _show(document, input_file, artifact, threads)
+
+
+def _run_emulated(
+    directory: Path,
+    input_file: Path | None,
+    preprocessing: "PreprocessingEntry | None",
+    output: Path | None,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Execute an accelerator's commands; integers inside, real numbers at the edge."""
+    from math import prod
+
+    from mnv3c.compiler.accelerator import AcceleratorArtifact
+    from mnv3c.compiler.check_input import check_input
+    from mnv3c.compiler.input_files import load_input
+
+    artifact = AcceleratorArtifact.open(directory)
+    shape = artifact.manifest.input.shape
+    if input_file is None:
+        values = check_input(prod(shape), 0).reshape(shape)
+    else:
+        values = load_input(input_file, artifact.manifest, preprocessing)
+    rows = _rows(artifact, artifact.run(values), output, top)
+    document = {"outputs": rows, "on": f"emulator of {artifact.manifest.device} (no latency)"}
+    typer.echo(json.dumps(document)) if as_json else _show(document, input_file, artifact, 1)
 
 
 def _place(on: str | None) -> "Place | None":
@@ -83,12 +120,14 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _rows(artifact: "Artifact", execution: "Execution", output: Path | None, top: int) -> list[dict[str, Any]]:
+def _rows(
+    artifact: "Artifact | AcceleratorArtifact", outputs: "tuple[Array, ...]", output: Path | None, top: int
+) -> list[dict[str, Any]]:
     import numpy as np
 
     rows: list[dict[str, Any]] = []
     ports = artifact.manifest.outputs
-    for index, (port, values) in enumerate(zip(ports, execution.outputs, strict=True)):
+    for index, (port, values) in enumerate(zip(ports, outputs, strict=True)):
         row: dict[str, Any] = {"name": port.name, "shape": list(port.shape)}
         if output is not None or values.ndim > 2:
             path = output or artifact.directory / f"output-{artifact.manifest.name}.npy"
@@ -108,7 +147,9 @@ def _save(path: Path, values: Any) -> Path:
     return path
 
 
-def _show(document: dict[str, Any], input_file: Path | None, artifact: "Artifact", threads: int) -> None:
+def _show(
+    document: dict[str, Any], input_file: Path | None, artifact: "Artifact | AcceleratorArtifact", threads: int
+) -> None:
     source = str(input_file) if input_file else "the built-in check input"
     typer.echo(f"{artifact.manifest.name} ({artifact.manifest.device}) on {document['on']}, input: {source}")
     for row in document["outputs"]:
