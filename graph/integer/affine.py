@@ -34,7 +34,7 @@ class Affine:
         """The nearest integers, ties away from zero as TFLite's QUANTIZE, saturated."""
         scaled = values.astype(np.float64) / self.scale
         rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + self.zero_point
-        return np.clip(rounded, INT8_MIN, INT8_MAX).astype(np.int8)
+        return np.asarray(np.clip(rounded, INT8_MIN, INT8_MAX), np.int8)
 
     def dequantize(self, values: Int8Array) -> FloatArray:
         """The real numbers that the integers stand for."""

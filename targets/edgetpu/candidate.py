@@ -115,10 +115,14 @@ class Bound(NamedTuple):
 
 
 class LayerCandidates(NamedTuple):
-    """The candidates of a layer that fit, in order of their bounds; and what the smallest of all of them needs."""
+    """The candidates of a layer that fit, in order of their bounds; and what the smallest of all of them needs.
+
+    `most_weights` is the longest that any of them first loads weights, in cycles.
+    """
 
     bounds: Counts
     details: Counts
+    most_weights: int
     least_buffer_bytes: int
     least_accumulator_bytes: int
 

@@ -58,6 +58,8 @@ def emulation_of(network_name: str, timed: TimedPlan, device: AcceleratorDevice)
 
 def _shared_out(step: TimedStep, cycles: int) -> list[int]:
     """A step's cycles by layer: those of fused layers in proportion to what their array and vector unit do."""
+    if len(step.works) == 1:
+        return [cycles]
     weights = [work.array_cycles + work.post_cycles + 1 for work in step.works]
     upto = [cycles * sum(weights[:count]) // sum(weights) for count in range(len(weights) + 1)]
     return [end - start for start, end in pairwise(upto)]

@@ -126,6 +126,10 @@ def _vector_passes(op: Op) -> int:
 
 
 def _weight_bytes(op: Op, types: tuple[TensorType, ...]) -> int:
-    """One byte a weight, four a bias; a channel's scale or shift of vector work is an int32 as well."""
+    """One byte a weight, four a bias; a channel's scale or shift of vector work is an int32 as well.
+
+    A product without a bias gets one in integers: the zero point times the sum of its weights.
+    """
     shapes = op.weights(types)
-    return sum(prod(shape) * (1 if role == "weight" else _BIAS_BYTES) for role, shape in shapes.items())
+    stored = sum(prod(shape) * (1 if role == "weight" else _BIAS_BYTES) for role, shape in shapes.items())
+    return stored + (_BIAS_BYTES * shapes["weight"][-1] if "weight" in shapes and "bias" not in shapes else 0)

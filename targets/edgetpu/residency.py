@@ -75,7 +75,7 @@ def residency(jobs: Sequence[Job], outputs: Sequence[str], held_bytes: int | Non
         start = _lowest(tensor, placed)
         end = start + tensor.size_bytes
         place = (tensor.first, tensor.last, start, end)
-        if (held_bytes is not None and end > held_bytes) or _meeting(tensor, refused):
+        if (held_bytes is not None and end > held_bytes) or (refused and _meeting(tensor, refused)):
             refused.append(place)
             continue
         offsets[tensor.name] = start

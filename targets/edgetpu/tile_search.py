@@ -13,6 +13,8 @@ from mnv3c.targets.edgetpu.work import Job
 
 _FAR = 1 << 62
 
+Exit = tuple[int, int, int]  # `Entry` as plain numbers: far more are compared than kept
+
 
 class Choice(NamedTuple):
     """A way to run a layer, or (then without a candidate) a group."""
@@ -43,9 +45,10 @@ class LayerSearch:
         self._held = holds(view.job, streams)
         self._bounds: list[Bound] = []
         self._made: dict[int, Choice] = {}
+        self._ends: dict[tuple[int, int, int], Entry] = {}
         self._known: dict[tuple[int, int, int], list[tuple[Entry, Choice]]] = {}
         # A DMA that is free earlier than this before the layer's start brings nothing any sooner.
-        self.reach = int(choices.bounds[:, 2].max())
+        self.reach = choices.most_weights
 
     def onwards(self, ways: Sequence[Way], reach: int) -> list[Way]:
         """All ways that are best in some respect after this layer; the next one can make use of `reach` cycles."""
@@ -64,27 +67,62 @@ class LayerSearch:
         return self._known[key]
 
     def _explored(self, entry: Entry, reach: int) -> list[tuple[Entry, Choice]]:
-        """The candidates that are best in some respect; in order of their bounds, until none can be any more."""
-        kept: list[tuple[Entry, Choice]] = []
-        launch, enough, place = self._launch, _FAR, 0
-        while place < len(self._choices.bounds):
-            if place == len(self._bounds):  # made into Python numbers a few at a time: mostly the first are enough
-                self._bounds += map(Bound._make, self._choices.bounds[place : place + 8].tolist())
-            bound = self._bounds[place]
-            place += 1
+        """The candidates that are best in some respect, in order of their bounds; of equals the first.
+
+        The most promising one is run before all others, as what it rules out need not be run. Then they come in order,
+        until none can be best in any respect any more.
+        """
+        leasts, seed = self._promising(entry, reach)
+        kept = [(self._end(self._bounds[seed], entry, reach), seed)]
+        enough = _rules_out_from(kept[0][0], reach)
+        for place in range(len(self._choices.bounds)):
+            bound = self._bound(place)
+            if place == seed:
+                continue
+            if place > seed and enough <= bound.done:  # one before the seed may be its equal, and then comes first
+                break
+            if place == len(leasts):
+                leasts.append(_least(entry, bound, self._launch, reach))
+            if _is_late(leasts[place], kept) and not (place < seed and (leasts[place], seed) in kept):
+                continue
+            left = self._end(bound, entry, reach)
+            if _is_late(left, kept) and not (place < seed and (left, seed) in kept):
+                continue
+            kept = [known for known in kept if not _is_late(known[0], [(left, place)])]
+            kept.append((left, place))
+            enough = min(enough, _rules_out_from(left, reach))
+        kept.sort(key=lambda known: known[1])
+        return [(left, self._choice(self._bounds[place])) for left, place in kept]
+
+    def _promising(self, entry: Entry, reach: int) -> tuple[list[Exit], int]:
+        """The least ends of the first candidates, and the place of the one that promises to rule out most others."""
+        leasts: list[Exit] = []
+        enough, best = _FAR, 0
+        for place in range(len(self._choices.bounds)):
+            bound = self._bound(place)
             if enough <= bound.done:
                 break
-            if _is_late(_least(entry, bound, launch, reach), kept):
-                continue
-            choice = self._choice(bound)
-            dma, done, pending = layer_end(entry, choice.program, launch)
-            left = Entry(max(dma, done - reach), done, pending)
-            if _is_late(left, kept):
-                continue
-            kept = [known for known in kept if not _is_late(known[0], [(left, choice)])]
-            kept.append((left, choice))
-            enough = min(enough, max(done, left.dma + reach) + pending)
-        return kept
+            least = _least(entry, bound, self._launch, reach)
+            leasts.append(least)
+            rules_out_from = _rules_out_from(least, reach)
+            if rules_out_from < enough:
+                enough, best = rules_out_from, place
+        return leasts, best
+
+    def _bound(self, place: int) -> Bound:
+        """The bounds in order; made into Python numbers a few at a time, as mostly the first are enough."""
+        if place == len(self._bounds):
+            self._bounds += map(Bound._make, self._choices.bounds[place : place + 4].tolist())
+        return self._bounds[place]
+
+    def _end(self, bound: Bound, entry: Entry, reach: int) -> Entry:
+        """How a candidate leaves the machine when entered at 0."""
+        # Weights that are there before the layer begins are no better for having come still earlier.
+        key = (bound.place, max(entry.dma, -bound.weights), entry.pending)
+        if key not in self._ends:
+            self._ends[key] = layer_end(entry, self._choice(bound).program, self._launch)
+        dma, done, pending = self._ends[key]
+        return Entry(max(dma, done - reach), done, pending)
 
     def _choice(self, bound: Bound) -> Choice:
         if bound.place not in self._made:
@@ -112,7 +150,13 @@ class GroupSearch:
         return earliest(found)
 
 
-def _least(entry: Entry, bound: Bound, launch: int, reach: int) -> Entry:
+def _rules_out_from(exit: Exit, reach: int) -> int:
+    """No candidate whose end is bound to be this late is better in any respect than one that leaves so."""
+    dma, done, pending = exit
+    return (done if done > dma + reach else dma + reach) + pending
+
+
+def _least(entry: Entry, bound: Bound, launch: int, reach: int) -> Exit:
     """The earliest way in which a candidate can leave the machine when entered at 0."""
     _, _, weights, activations, after_start, after_loads, moves, pending = bound
     dma, start = entry.dma + weights, launch
@@ -126,15 +170,15 @@ def _least(entry: Entry, bound: Bound, launch: int, reach: int) -> Entry:
     done = start + after_start
     if weights or activations:
         done = max(done, dma + after_loads)
-    return Entry(max(dma + moves, 0, done - reach), done, pending)
+    return max(dma + moves, 0, done - reach), done, pending
 
 
-def _is_late(entry: Entry, kept: Sequence[tuple[Entry, object]]) -> bool:
+def _is_late(exit: Exit, kept: Sequence[tuple[Entry, object]]) -> bool:
     """Whether something known is as early in every respect.
 
     A store that takes d cycles more delays no event by more than being d later at everything would.
     """
-    dma, done, pending = entry
+    dma, done, pending = exit
     for (known_dma, known_done, known_pending), _ in kept:
         more = known_pending - pending
         if more < 0:

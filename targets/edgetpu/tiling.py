@@ -47,25 +47,24 @@ def candidates(view: LayerView, grain: int) -> list[TileRow]:
     1. Halves, quarters, ... of rows by halves, quarters, sixteenths, ... of channels (in multiples of the grain), in
        both loop orders where they differ.
     2. What fits into little SRAM: one row or a part of it, one grain of channels or one channel, and the input channels
-       in equal parts. A concatenation is never cut in its channels.
+       in equal parts. A concatenation and a softmax are never cut in their channels.
     """
     channels, depth, columns = view.channels, view.depth, view.columns
-    sizes = [channels] if view.job.op.kind == "concat" else thinned(halvings(channels, min(grain, channels)))
+    uncut = view.job.op.kind in ("concat", "softmax")
+    sizes = [channels] if uncut else thinned(halvings(channels, min(grain, channels)))
     product = view.job.kind == "product"
-    found = [
-        (rows, columns, size, depth or size, order)
-        for rows in halvings(view.rows)
-        for size in sizes
-        for order in ((0, 1) if product and rows < view.rows and size < channels else (0,))
-    ]
-    smallest = sizes if len(sizes) == 1 and view.job.op.kind == "concat" else sorted({sizes[-1], 1}, reverse=True)
+    found: list[TileRow] = []
+    for rows in halvings(view.rows):
+        for size in sizes:
+            found.append((rows, columns, size, depth or size, 0))
+            if product and rows < view.rows and size < channels:
+                found.append((rows, columns, size, depth or size, 1))
+    smallest = sizes if uncut else sorted({sizes[-1], 1}, reverse=True)
+    widths, parts = halvings(columns), divisors(depth)[1:] if depth else []
+    shapes = dict.fromkeys(((view.rows, columns), (1, columns), (1, 1)))
     for size in smallest:
-        found += [
-            (1, width, size, depth or size, 0) for width in halvings(columns) if (width, size) != (columns, sizes[-1])
-        ]
-        if depth:
-            shapes = dict.fromkeys(((view.rows, columns), (1, columns), (1, 1)))
-            found += [(rows, width, size, part, 0) for part in divisors(depth)[1:] for rows, width in shapes]
+        found += [(1, width, size, depth or size, 0) for width in widths if (width, size) != (columns, sizes[-1])]
+        found += [(rows, width, size, part, 0) for part in parts for rows, width in shapes]
     return found
 
 

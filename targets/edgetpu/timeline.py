@@ -40,7 +40,7 @@ class Run(NamedTuple):
 def steps(count: int, step: Step) -> Run:
     """So many equal steps."""
     weights, activations, _, vector, store, _ = step
-    return Run(count, step, (), bool(weights or activations), bool(vector or store), bool(store))
+    return Run(count, step, (), weights > 0 or activations > 0, vector > 0 or store > 0, store > 0)
 
 
 def loop(count: int, body: tuple[Run, ...]) -> Run:
@@ -48,8 +48,10 @@ def loop(count: int, body: tuple[Run, ...]) -> Run:
     if len(body) == 1 and (count == 1 or body[0].repeats == 1):
         run = body[0]
         return Run(count * run.repeats, run.step, run.body, run.loads, run.posts, run.stores)
-    loads, posts = any(run.loads for run in body), any(run.posts for run in body)
-    return Run(count, None, body, loads, posts, any(run.stores for run in body))
+    loads = posts = stores = False
+    for run in body:
+        loads, posts, stores = loads or run.loads, posts or run.posts, stores or run.stores
+    return Run(count, None, body, loads, posts, stores)
 
 
 class Entry(NamedTuple):

@@ -28,7 +28,7 @@ import pytest
         ("graph --save net.txt", "net.txt: a graph is saved to a file that ends in .yaml"),
         (
             "compile big",
-            "unknown model 'big': allowed are large, small, a .yaml graph, an .onnx or an int8 .tflite model",
+            "unknown model 'big': allowed are large, small, a .yaml graph, an .onnx or an int8 .tflite",
         ),
         ("compile nope.onnx", "nope.onnx: cannot be read: No such file or directory"),
         ("compile nope.yaml", "nope.yaml: cannot be read: No such file or directory"),

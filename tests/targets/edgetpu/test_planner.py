@@ -79,6 +79,7 @@ def test_bounds_hold_for_every_candidate() -> None:
             for bound in choices.bounds.tolist():
                 left = layer_end(Entry(0, 0, 0), _program(choices, bound[1], view, moved), machine.launch_cycles)
                 assert bound[0] <= left.done and left.pending == bound[7], (seed, view.job.name)
+                assert machine.launch_cycles + bound[4] <= left.done, (seed, view.job.name)
 
 
 def test_a_layer_that_does_not_fit_is_named_with_what_it_needs() -> None:
