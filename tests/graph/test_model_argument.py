@@ -41,7 +41,7 @@ def test_yaml_model_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("medium", ModelOptions(), "unknown model 'medium': allowed are large, small, a .yaml graph, an .onnx or an int8 .tflite"),
+        ("medium", ModelOptions(), "unknown model 'medium': allowed are large, small, a .yaml graph, an .onnx or"),
         ("net.pt", ModelOptions(), "unknown model 'net.pt'"),
         ("net.yaml", ModelOptions(width=1.0), "--width is for the models large and small"),
         ("net.yaml", ModelOptions(seed=0), "--seed is for the models large and small"),
