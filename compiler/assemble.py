@@ -1,13 +1,13 @@
 """From kernel calls to a Program: memory places for every argument, packed weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mnv3c.compiler.c_text import identifier
-from mnv3c.compiler.lower import KernelCall, LoweredNetwork, Tensor
-from mnv3c.compiler.memory import Lifetime, MemoryPlan, plan_memory
-from mnv3c.compiler.program import Argument, Call, Port, Program, Region
+from mnv3c.compiler.lower import LoweredNetwork
+from mnv3c.compiler.memory import MemoryPlan
+from mnv3c.compiler.places import Places
+from mnv3c.compiler.program import Call, Port, Program
 from mnv3c.compiler.weights import WeightsBlob
-from mnv3c.graph.ir import Array, Graph
 from mnv3c.graph.tensor import Layout, TensorType
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Target
@@ -25,26 +25,35 @@ def assemble(
     `symbols` names the kernel of each call; `output_names` the outputs as the user's own graph has them, since fusion
     may have moved an output to the layer that it was fused into.
     """
-    memory = plan_memory(_lifetimes(network, target, device))
-    places = _Places(network, memory, target, device)
     weights = WeightsBlob()
+    places = Places.plan(network, target, device)
     calls = tuple(
-        _call(network, call, symbol, places, weights) for call, symbol in zip(network.calls, symbols, strict=True)
+        Call(call.layer, call.kind, call.shape, symbol, places.arguments(call, weights), call.macs)
+        for call, symbol in zip(network.calls, symbols, strict=True)
     )
-    source = network.graph.inputs[0]
     program = Program(
         name=identifier(network.graph.name),
-        input=Port(source.name, caller_shape(network.input.type, network.input.storage)),
-        outputs=tuple(
-            Port(name, caller_shape(network.graph.type_of(node), network.graph.output_layout))
-            for name, node in zip(output_names, network.graph.outputs, strict=True)
-        ),
+        input=input_port(network),
+        outputs=output_ports(network, output_names),
         calls=calls,
-        arena_bytes=memory.peak_bytes,
+        arena_bytes=places.memory.peak_bytes,
         weights_bytes=weights.size_bytes,
         tiles=any(call.candidate.tiles for call in network.calls),
     )
-    return program, weights, memory
+    return program, weights, places.memory
+
+
+def input_port(network: LoweredNetwork) -> Port:
+    """The input as the caller sees it."""
+    return Port(network.graph.inputs[0].name, caller_shape(network.input.type, network.input.storage))
+
+
+def output_ports(network: LoweredNetwork, names: Sequence[str]) -> tuple[Port, ...]:
+    """The outputs as the caller sees them, under the names that the user's own graph gives them."""
+    return tuple(
+        Port(name, caller_shape(network.graph.type_of(node), network.graph.output_layout))
+        for name, node in zip(names, network.graph.outputs, strict=True)
+    )
 
 
 def caller_shape(tensor: TensorType, layout: str) -> tuple[int, ...]:
@@ -53,76 +62,6 @@ def caller_shape(tensor: TensorType, layout: str) -> tuple[int, ...]:
         batch, height, width, channels = tensor.shape
         return (batch, channels, height, width)
     return tensor.shape
-
-
-def _call(network: LoweredNetwork, call: KernelCall, symbol: str, places: "_Places", weights: WeightsBlob) -> Call:
-    packed = [weights.add(array) for array in call.candidate.pack(_values(network.graph, call))]
-    scratch = (places.scratch(call),) if call.candidate.workspace_elements else ()
-    arguments = (*map(places.of, call.inputs), *packed, *scratch, places.of(call.output))
-    return Call(call.layer, call.kind, call.shape, symbol, arguments, call.macs)
-
-
-def _values(graph: Graph, call: KernelCall) -> dict[str, Array]:
-    """A layer's weights by role; those of a group's part i as `i.role`."""
-    if len(call.nodes) <= 1:
-        return graph.weights_of(call.nodes[0]) if call.nodes else {}
-    return {
-        f"{index}.{role}": value
-        for index, node in enumerate(call.nodes)
-        for role, value in graph.weights_of(node).items()
-    }
-
-
-def _scratch_name(call: KernelCall) -> str:
-    return f"<scratch of {call.layer}>"
-
-
-class _Places:
-    def __init__(self, network: LoweredNetwork, memory: MemoryPlan, target: Target, device: CpuDevice) -> None:
-        self._memory, self._target, self._device = memory, target, device
-        self._input = network.input.name
-        self._output_offsets = _output_offsets(network.graph, [tensor.name for tensor in network.outputs])
-
-    def of(self, tensor: Tensor) -> Argument:
-        """The argument that stands for a tensor."""
-        if tensor.name == self._input:
-            return Argument(Region.INPUT, 0, tensor.type.elements)
-        if tensor.name in self._output_offsets:
-            return Argument(Region.OUTPUT, self._output_offsets[tensor.name], tensor.type.elements)
-        elements = self._target.storage_elements(tensor.type, self._device)
-        return Argument(Region.ARENA, self._memory.offsets[tensor.name], elements)
-
-    def scratch(self, call: KernelCall) -> Argument:
-        """The call's scratch memory, a part of the arena."""
-        offset = self._memory.offsets[_scratch_name(call)]
-        return Argument(Region.ARENA, offset, call.candidate.workspace_elements)
-
-
-def _output_offsets(graph: Graph, names: Sequence[str]) -> Mapping[str, int]:
-    offsets, end = {}, 0
-    for name, node in zip(names, graph.outputs, strict=True):
-        offsets[name] = end
-        end += graph.type_of(node).bytes
-    return offsets
-
-
-def _lifetimes(network: LoweredNetwork, target: Target, device: CpuDevice) -> list[Lifetime]:
-    outside = {network.input.name, *(tensor.name for tensor in network.outputs)}
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    for index, call in enumerate(network.calls):
-        for tensor in (*call.inputs, call.output):
-            if tensor.name not in outside:
-                first.setdefault(tensor.name, index)
-                last[tensor.name] = index
-                sizes[tensor.name] = 4 * target.storage_elements(tensor.type, device)
-    scratch = [
-        Lifetime(_scratch_name(call), 4 * call.candidate.workspace_elements, index, index)
-        for index, call in enumerate(network.calls)
-        if call.candidate.workspace_elements
-    ]
-    return [*(Lifetime(name, sizes[name], first[name], last[name]) for name in first), *scratch]
 
 
 def to_caller_layout(layout: Layout, rank: int) -> tuple[int, ...]:

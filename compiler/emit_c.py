@@ -3,15 +3,12 @@
 The tables are walked by `runtime/engine.c`; `runtime/engine.h` says what each field means.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from mnv3c.compiler import c_text
+from mnv3c.compiler import c_network, c_text
 from mnv3c.compiler.layout import OutputLayout, verify
-from mnv3c.compiler.program import Argument, Call, Port, Program, Region
+from mnv3c.compiler.program import Argument, Call, Program, Region
 
-_RUNTIME = Path(__file__).with_name("runtime")
 _HALF_WEIGHTS = "HALF_WEIGHTS"
 
 
@@ -30,7 +27,7 @@ def emit_program(program: Program) -> str:
         _arguments(program, layout),
         _layer_table(program),
         _network(program, layout),
-        _functions(program.name),
+        c_network.functions(program.name),
     )
     return "\n".join("\n".join(lines) + "\n" for lines in sections)
 
@@ -38,17 +35,7 @@ def emit_program(program: Program) -> str:
 def emit_header(program: Program) -> str:
     """Return NAME.h, the public interface in plain C that C++ takes too. Raises as `emit_program` does."""
     verify(program)
-    return _fill(
-        "header.h.in",
-        {
-            "NAME": program.name,
-            "UPPER_NAME": program.name.upper(),
-            "INPUT": _describe(program.input),
-            "INPUT_ELEMENTS": str(program.input.elements),
-            "OUTPUTS": "\n".join(f" *   {_describe(port)}" for port in program.outputs),
-            "OUTPUT_ELEMENTS": str(sum(port.elements for port in program.outputs)),
-        },
-    )
+    return c_network.header(c_network.HEADER, program.name, program.input, program.outputs)
 
 
 def emit_blob(symbol: str, file_name: str, digest: str) -> str:
@@ -79,10 +66,6 @@ def emit_check(seed: int, tolerance: float) -> str:
 const uint64_t mnv3c_check_seed = {seed}u;
 const double mnv3c_check_tolerance = {tolerance!r};
 """
-
-
-def _describe(port: Port) -> str:
-    return f"{c_text.comment(port.name)}: float32, {c_text.dimensions(port.shape)}"
 
 
 def _preamble(program: Program) -> Iterator[str]:
@@ -162,22 +145,14 @@ def _layer_table(program: Program) -> Iterator[str]:
     yield "};"
 
 
-def _port(port: Port, offset_bytes: int, copy_offset_bytes: int) -> str:
-    shape = f"{len(port.shape)}, {c_text.int64_array(port.shape)}"
-    return f"{{{c_text.string(port.name)}, {shape}, {port.elements}, {offset_bytes}, {copy_offset_bytes}}}"
-
-
 def _network(program: Program, layout: OutputLayout) -> Iterator[str]:
-    yield "/* Name, rank, shape, elements, byte offset in the caller's buffer and in its aligned copy. */"
-    yield "static const Port outputs[] = {"
-    yield from (f"    {_port(*row)}," for row in zip(program.outputs, layout.dense, layout.aligned, strict=True))
-    yield "};"
+    yield from c_network.output_ports(program.outputs, layout)
     yield ""
     yield "const Network mnv3c_network = {"
-    yield from _fields(
+    yield from c_network.fields(
         (
             ("name", c_text.string(program.name)),
-            ("input", _port(program.input, 0, 0)),
+            ("input", c_network.port(program.input, 0, 0)),
             ("outputs", "outputs"),
             ("output_count", len(program.outputs)),
             ("outputs_aligned", int(layout.dense == layout.aligned)),
@@ -193,16 +168,3 @@ def _network(program: Program, layout: OutputLayout) -> Iterator[str]:
         )
     )
     yield "};"
-
-
-def _fields(fields: Iterable[tuple[str, str | int]]) -> Iterator[str]:
-    return (f"    .{name} = {value}," for name, value in fields)
-
-
-def _functions(name: str) -> Iterator[str]:
-    return iter(_fill("functions.c.in", {"NAME": name}).splitlines())
-
-
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    text = (_RUNTIME / template).read_text(encoding="utf-8")
-    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mnv3c.compiler.manifest import Manifest, file_entry, read_manifest
+from mnv3c.compiler.manifest import FileEntry, Manifest, PortEntry, file_entry, read_manifest
 from mnv3c.compiler.transport.emulator import find_emulator
 from mnv3c.compiler.transport.host import CompletedBench, run_bench
 from mnv3c.graph.errors import MissingError, UserError
@@ -59,40 +59,24 @@ class Artifact:
         """Where to run: as wanted, else natively if this machine has the architecture."""
         if wanted is not None:
             return wanted
-        machine = platform.machine()
-        return "host" if _SPELLINGS.get(machine, machine) == self.manifest.architecture else "emulator"
+        return "host" if host_architecture() == self.manifest.architecture else "emulator"
 
     def execute(self, values: Array | None, place: Place, threads: int = 1, runs: int = 0) -> Execution:
         """Run the network on `values` (None: the built-in check input); time it `runs` times where that has a meaning.
 
         Raises UserError for an input of the wrong shape, MissingError where it cannot be run in that place.
         """
-        self._require_bench()
+        require_bench(self.bench, self.manifest.files["bench"])
         with tempfile.TemporaryDirectory(prefix="mnv3c-run-") as folder:
             arguments = ["--json", "--threads", str(threads), "--output", f"{folder}/output.bin"]
             arguments += ["--runs", str(runs if place == "host" else 0), "--warmup", "3" if runs else "0"]
             if values is not None:
-                arguments += ["--input", self._write_input(values, Path(folder) / "input.bin")]
+                arguments += ["--input", write_input(values, self.manifest.input, Path(folder) / "input.bin")]
             done, on = self._run(arguments, place)
             self._require_success(done, on)
-            flat = np.fromfile(f"{folder}/output.bin", dtype="<f4")
+            outputs = read_outputs(Path(folder) / "output.bin", self.manifest.outputs, self.bench)
         measured = json.loads(done.stdout).get("median_ms") if place == "host" and runs else None
-        return Execution(self._split(flat), on, measured)
-
-    def _require_bench(self) -> None:
-        # After this, what the bench writes and prints can be trusted to be what the manifest says.
-        if not self.bench.is_file():
-            raise MissingError(f"{self.bench}: no such file; compile again")
-        if file_entry(self.bench) != self.manifest.files["bench"]:
-            raise UserError(f"{self.bench} is not the file that manifest.yaml describes; compile again")
-
-    def _write_input(self, values: Array, path: Path) -> str:
-        expected = self.manifest.input.shape
-        if values.shape != expected:
-            takes = f"{list(expected)} ({self.manifest.input.layout})"
-            raise UserError(f"the input has shape {list(values.shape)}, the network takes {takes}")
-        path.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
-        return str(path)
+        return Execution(outputs, on, measured)
 
     def _run(self, arguments: Sequence[str], place: Place) -> tuple[CompletedBench, str]:
         if place == "host":
@@ -111,9 +95,37 @@ class Artifact:
             lines = done.stderr.strip().splitlines()
             raise MissingError(f"{self.bench.name} on {on}: {lines[-1] if lines else f'exit status {done.returncode}'}")
 
-    def _split(self, flat: Array) -> tuple[Array, ...]:
-        shapes = [port.shape for port in self.manifest.outputs]
-        ends = list(accumulate(map(math.prod, shapes), initial=0))
-        if ends[-1] != flat.size:
-            raise UserError(f"{self.bench.name} gave {flat.size} values, its manifest.yaml says {ends[-1]}")
-        return tuple(flat[start:end].reshape(shape) for start, end, shape in zip(ends, ends[1:], shapes, strict=False))
+
+def host_architecture() -> str:
+    """This machine's architecture as manifests spell it."""
+    machine = platform.machine()
+    return _SPELLINGS.get(machine, machine)
+
+
+def require_bench(bench: Path, described: FileEntry) -> None:
+    """After this, what the bench writes and prints can be trusted to be what the manifest says.
+
+    Raises MissingError, UserError.
+    """
+    if not bench.is_file():
+        raise MissingError(f"{bench}: no such file; compile again")
+    if file_entry(bench) != described:
+        raise UserError(f"{bench} is not the file that manifest.yaml describes; compile again")
+
+
+def write_input(values: Array, port: PortEntry, path: Path) -> str:
+    """Write what the bench reads, and return its path. Raises UserError for another shape than the network takes."""
+    if values.shape != port.shape:
+        takes = f"{list(port.shape)} ({port.layout})"
+        raise UserError(f"the input has shape {list(values.shape)}, the network takes {takes}")
+    path.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return str(path)
+
+
+def read_outputs(path: Path, ports: Sequence[PortEntry], bench: Path) -> tuple[Array, ...]:
+    """The outputs that the bench wrote. Raises UserError where they are not of the manifest's size."""
+    flat = np.fromfile(path, dtype="<f4")
+    ends = list(accumulate((math.prod(port.shape) for port in ports), initial=0))
+    if ends[-1] != flat.size:
+        raise UserError(f"{bench.name} gave {flat.size} values, its manifest.yaml says {ends[-1]}")
+    return tuple(flat[start:end].reshape(port.shape) for start, end, port in zip(ends, ends[1:], ports, strict=False))

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.ops import Input
-from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Candidate, GroupWork, LayerWork, Storage, Target
+from mnv3c.targets.base_device import Device
+from mnv3c.targets.target import Candidate, GroupWork, KernelTarget, LayerWork, Storage
 
+D = TypeVar("D", bound=Device)
 ChooseGroup = Callable[[GroupWork, Sequence[Candidate]], Candidate | None]
 
 
@@ -28,8 +30,8 @@ def fuse_always(work: GroupWork, candidates: Sequence[Candidate]) -> Candidate |
 
 def plan_groups(
     graph: Graph,
-    target: Target,
-    device: CpuDevice,
+    target: KernelTarget[D],
+    device: D,
     choose: ChooseGroup = fuse_always,
     apart: Collection[str] = (),
 ) -> dict[str, Group]:
@@ -47,7 +49,7 @@ def plan_groups(
 
 
 def _groups_from(
-    graph: Graph, node: Node, taken: set[str], target: Target, device: CpuDevice, choose: ChooseGroup
+    graph: Graph, node: Node, taken: set[str], target: KernelTarget[D], device: D, choose: ChooseGroup
 ) -> Iterator[Group]:
     for family in target.groups():
         for length in family.lengths:

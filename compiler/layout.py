@@ -2,18 +2,27 @@
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 from mnv3c.compiler import c_text
-from mnv3c.compiler.program import Argument, Call, Program, Region
+from mnv3c.compiler.program import Argument, Call, Port, Program, Region
 from mnv3c.graph.errors import UserError
 
 ALIGNMENT_BYTES = 64  # what TVM's kernels assume of every buffer
 FLOAT_BYTES = 4
 
 
-def align(offset_bytes: int) -> int:
-    """Return the next multiple of 64 that is not below `offset_bytes`."""
-    return -(-offset_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def align(offset_bytes: int, alignment_bytes: int = ALIGNMENT_BYTES) -> int:
+    """Return the next multiple of `alignment_bytes` that is not below `offset_bytes`."""
+    return -(-offset_bytes // alignment_bytes) * alignment_bytes
+
+
+class HasOutputs(Protocol):
+    """A program of any kind."""
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """What the caller gets, one after another in one buffer."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +34,25 @@ class OutputLayout:
     copy_bytes: int
 
     @staticmethod
-    def of(program: Program) -> "OutputLayout":
-        """Lay the program's outputs out one after another, without and with padding to 64 bytes."""
+    def of(program: HasOutputs, alignment_bytes: int = ALIGNMENT_BYTES) -> "OutputLayout":
+        """Lay the program's outputs out one after another, without and with padding to `alignment_bytes`."""
         sizes = [port.elements * FLOAT_BYTES for port in program.outputs]
         dense = (0, *accumulate(sizes))
-        aligned = (0, *accumulate(align(size) for size in sizes))
+        aligned = (0, *accumulate(align(size, alignment_bytes) for size in sizes))
         return OutputLayout(dense[:-1], aligned[:-1], aligned[-1])
 
     def to_aligned(self, offset_bytes: int) -> int:
         """Translate an offset into the caller's buffer to one into the copy."""
         index = max(index for index, start in enumerate(self.dense) if start <= offset_bytes)
         return self.aligned[index] + offset_bytes - self.dense[index]
+
+
+def require_name(name: str) -> None:
+    """Raise UserError for a program's name that C does not accept, or that the runtime keeps to itself."""
+    if not c_text.is_identifier(name) or name.startswith("mnv3c_"):
+        raise UserError(
+            f"name {name!r}: it prefixes C functions; use letters, digits and _, no digit first, not mnv3c_..."
+        )
 
 
 def verify(program: Program) -> None:
@@ -45,10 +62,7 @@ def verify(program: Program) -> None:
     leaves its region, is not 64-byte aligned or is float16 outside the weights, when a kernel's name is no identifier,
     or when no kernel touches the input or the output.
     """
-    if not c_text.is_identifier(program.name) or program.name.startswith("mnv3c_"):
-        raise UserError(
-            f"name {program.name!r}: it prefixes C functions; use letters, digits and _, no digit first, not mnv3c_..."
-        )
+    require_name(program.name)
     layout = OutputLayout.of(program)
     touched: set[Region] = set()
     for call in program.calls:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from mnv3c.compiler.grouping import ChooseGroup, Group, fuse_always, plan_groups
 from mnv3c.graph.errors import UserError
@@ -11,10 +12,11 @@ from mnv3c.graph.layer import layer_key
 from mnv3c.graph.ops import Flatten, Identity, Input, activation_of
 from mnv3c.graph.passes.round_weights import one_row_products
 from mnv3c.graph.tensor import Layout, TensorType
-from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import BorderWork, Candidate, LayerWork, Storage, Target, WeightPrecision
+from mnv3c.targets.base_device import Device
+from mnv3c.targets.target import BorderWork, Candidate, KernelTarget, LayerWork, Storage, WeightPrecision
 
 _MAX_TENSOR_BYTES = 2**31 - 1  # kernels index with 32 bits
+D = TypeVar("D", bound=Device)
 Choose = Callable[[LayerWork, Sequence[Candidate]], Candidate]
 
 
@@ -72,8 +74,8 @@ def first_guess(work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
 
 def lower(
     graph: Graph,
-    target: Target,
-    device: CpuDevice,
+    target: KernelTarget[D],
+    device: D,
     choose: Choose = first_guess,
     choose_group: ChooseGroup = fuse_always,
     weights: WeightPrecision = "fp32",
@@ -92,12 +94,12 @@ def lower(
     return _Lowering(graph, target, device, choose, groups, halves).run()
 
 
-class _Lowering:
+class _Lowering(Generic[D]):
     def __init__(
         self,
         graph: Graph,
-        target: Target,
-        device: CpuDevice,
+        target: KernelTarget[D],
+        device: D,
         choose: Choose,
         groups: Mapping[str, Group],
         halves: Collection[str],

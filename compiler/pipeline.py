@@ -43,6 +43,12 @@ class Listener:
     kernels: Callable[[int, int], None] = lambda done, total: None
     stage: Callable[[str, Callable[[], str]], None] = lambda name, text: None
 
+    def after_pass(self, name: str, graph: Graph) -> None:
+        """Tell of a pass by the graph that it leaves."""
+        from mnv3c.graph.printer import format_graph
+
+        self.stage(name, lambda: format_graph(graph))
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -91,11 +97,10 @@ class Compiler:
         Raises UserError for a graph that cannot be compiled, MissingError for a missing tool or a full disk.
         """
         begin = time.monotonic()
-        if graph.total_params and not graph.weights:
-            raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
+        require_weights(graph)
         if self.weights == "fp16":
             self.target.require_half_weights(self.device)
-        exact = run_passes(graph, default_passes(), self._show_pass)
+        exact = run_passes(graph, default_passes(), self.listener.after_pass)
         fused = run_passes(exact, (RoundWeights(),)) if self.weights == "fp16" else exact
         choice = RecordedChoice(self.records, self.device, self.threads)
         target = with_recorded_traces(self.target, self.device, self.records, self.traces, self.threads)
@@ -160,10 +165,11 @@ class Compiler:
             self.threads,
         )
 
-    def _show_pass(self, name: str, graph: Graph) -> None:
-        from mnv3c.graph.printer import format_graph
 
-        self.listener.stage(name, lambda: format_graph(graph))
+def require_weights(graph: Graph) -> None:
+    """Raise UserError for a graph that has lost its weights."""
+    if graph.total_params and not graph.weights:
+        raise UserError(f"graph '{graph.name}' has no weights: nothing to compile")
 
 
 def _require_addressable(program: Program) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mnv3c.compiler.layout import align
+from mnv3c.compiler.layout import ALIGNMENT_BYTES, align
 from mnv3c.compiler.program import Argument, Region
 from mnv3c.targets.target import Packed
 
 
 @dataclass
 class WeightsBlob:
-    """Collects arrays; each gets a 64-byte aligned place, equal ones share it."""
+    """Collects arrays; each gets an aligned place, equal ones share it."""
 
+    alignment_bytes: int = ALIGNMENT_BYTES
     _parts: list[bytes] = field(default_factory=list)
     _places: dict[bytes, int] = field(default_factory=dict)
     _bytes: int = 0
@@ -26,7 +27,7 @@ class WeightsBlob:
         digest = hashlib.sha256(data).digest()
         if digest not in self._places:
             self._places[digest] = self._bytes
-            padded = data + bytes(align(len(data)) - len(data))
+            padded = data + bytes(align(len(data), self.alignment_bytes) - len(data))
             self._parts.append(padded)
             self._bytes += len(padded)
         return Argument(Region.WEIGHTS, self._places[digest], values.size, "float16" if half else "float32")

@@ -6,13 +6,14 @@ ways to compute that layer, each of which can be packed (NumPy) and built (a TVM
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mnv3c.graph.ops import Op
 from mnv3c.graph.tensor import Layout, TensorType
+from mnv3c.targets.base_device import Device
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.toolchain import Toolchain
 
@@ -22,6 +23,7 @@ Packed = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 WeightPrecision = Literal["fp32", "fp16"]
 Storage = Literal["target", "NHWC", "NCHW"]
 OperatingSystem = Literal["linux", "android"]
+_Device = TypeVar("_Device", bound=Device, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -120,18 +122,18 @@ class Schedulable(Candidate, Protocol):
         """The same computation under another trace: the JSON of an `s_tir.Trace`."""
 
 
-class Family(Protocol):
-    """A kind of kernel. None means "not mine": a layer that no family takes is refused by name."""
+class KernelFamily(Protocol[_Device]):
+    """A kind of kernel for a kind of device. None means "not mine": a layer that no family takes is refused by name."""
 
     @property
     def name(self) -> str:
         """Stable name, part of every record."""
 
-    def candidates(self, work: LayerWork, device: CpuDevice) -> tuple[Candidate, ...] | None:
+    def candidates(self, work: LayerWork, device: _Device) -> tuple[Candidate, ...] | None:
         """Ways to compute the layer, best first guess first; None where the family does not know the layer."""
 
 
-class GroupFamily(Protocol):
+class KernelGroupFamily(Protocol[_Device]):
     """A kind of kernel that computes several layers at once."""
 
     @property
@@ -142,38 +144,54 @@ class GroupFamily(Protocol):
     def lengths(self) -> tuple[int, ...]:
         """How many layers a group may have, longest first."""
 
-    def candidates(self, work: GroupWork, device: CpuDevice) -> tuple[Candidate, ...] | None:
+    def candidates(self, work: GroupWork, device: _Device) -> tuple[Candidate, ...] | None:
         """Ways to compute the group; None where it cannot be fused, or where that is expected to gain nothing."""
 
 
-class Target(Protocol):
-    """All that is special to one kind of processor."""
+class KernelTarget(Protocol[_Device]):
+    """What lowering a network asks of a target, whatever kind of device it has."""
 
     @property
     def name(self) -> str:
         """Name as in `--target`."""
 
+    def families(self) -> tuple[KernelFamily[_Device], ...]:
+        """Kernel families in order of preference."""
+
+    def groups(self) -> tuple[KernelGroupFamily[_Device], ...]:
+        """Families of fused groups in order of preference."""
+
+    def border(self, work: BorderWork, device: _Device) -> Candidate:
+        """The kernel that converts between the caller's layout and the target's storage."""
+
+    def storage_elements(self, tensor: TensorType, device: _Device) -> int:
+        """Number of values that a tensor takes in the target's own storage."""
+
+    def dense(self, tensor: TensorType, device: _Device, layout: Layout) -> bool:
+        """Whether the target's storage of a tensor is exactly the caller's dense layout, float32."""
+
+
+class Family(KernelFamily[CpuDevice], Protocol):
+    """A kind of kernel for CPUs."""
+
+
+class GroupFamily(KernelGroupFamily[CpuDevice], Protocol):
+    """A kind of kernel for CPUs that computes several layers at once."""
+
+
+class Target(KernelTarget[CpuDevice], Protocol):
+    """All that is special to one kind of processor."""
+
     @property
     def architecture(self) -> Literal["x86_64", "aarch64", "riscv64"]:
         """Machine name as `platform.machine()` and QEMU spell it."""
 
-    def families(self) -> tuple[Family, ...]:
-        """Kernel families in order of preference."""
+    def families(self) -> tuple[Family, ...]: ...
 
-    def groups(self) -> tuple[GroupFamily, ...]:
-        """Families of fused groups in order of preference."""
+    def groups(self) -> tuple[GroupFamily, ...]: ...
 
     def traced(self, work: LayerWork, device: CpuDevice, trace: str = "") -> Schedulable | None:
         """The layer's plain computation under a trace, "" for none; None where the target cannot write it so."""
-
-    def border(self, work: BorderWork, device: CpuDevice) -> Candidate:
-        """The kernel that converts between the caller's layout and the target's storage."""
-
-    def storage_elements(self, tensor: TensorType, device: CpuDevice) -> int:
-        """Number of float32 values that a tensor takes in the target's own storage."""
-
-    def dense(self, tensor: TensorType, device: CpuDevice, layout: Layout) -> bool:
-        """Whether the target's storage of a tensor is exactly the caller's dense layout."""
 
     def require_half_weights(self, device: CpuDevice) -> None:
         """Raise UserError for a device that cannot convert vectors of float16 to float32. Imports TVM."""

@@ -1,19 +1,65 @@
-/* The functions of Android's libc.so that a library may use: all of them are in every 64-bit Android (API level 21).
+/* The functions of Android's libc.so that our programs may use: all of them are in every 64-bit Android (API level 21).
  *
  * zig has no bionic. Linking against this stub records libc.so as needed, lets the device's own libc complete the
- * library, and turns any other undefined function into an error here instead of there. Only the names matter.
+ * program, and turns any other undefined function into an error here instead of there. Only the names matter.
  */
 #define STUB(name) void name(void) {}
 
+STUB(__errno)
+STUB(__libc_init)
 STUB(abort)
+STUB(access)
+STUB(calloc)
 STUB(clock_gettime)
+STUB(exit)
+STUB(fclose)
+STUB(ferror)
+STUB(fflush)
+STUB(fgetc)
+STUB(fgets)
+STUB(fopen)
+STUB(fprintf)
+STUB(fputc)
+STUB(fread)
 STUB(free)
+STUB(fscanf)
+STUB(fwrite)
+STUB(getenv)
+STUB(getpid)
+STUB(malloc)
 STUB(memcmp)
 STUB(memcpy)
 STUB(memmove)
 STUB(memset)
+STUB(mkdir)
 STUB(posix_memalign)
+STUB(printf)
 STUB(pthread_create)
 STUB(pthread_join)
+STUB(putchar)
+STUB(puts)
+STUB(qsort)
+STUB(remove)
+STUB(rename)
+STUB(setenv)
+STUB(snprintf)
+STUB(sprintf)
+STUB(sscanf)
+STUB(stat)
+STUB(strchr)
+STUB(strcmp)
+STUB(strcspn)
+STUB(strerror)
 STUB(strlen)
+STUB(strncat)
+STUB(strncmp)
+STUB(strspn)
+STUB(strstr)
+STUB(strtol)
 STUB(syscall)
+STUB(vfprintf)
+STUB(vsnprintf)
+
+/* Variables, since API level 23. */
+void* stderr;
+void* stdout;

@@ -5,7 +5,7 @@ from typing import Literal
 from mnv3c.graph.initialise import initialise
 from mnv3c.graph.ir import Graph, Preprocessing
 from mnv3c.graph.networks.builder import Builder
-from mnv3c.graph.networks.heads import HEADS, Features, HeadPlan
+from mnv3c.graph.networks.heads import HEADS, Features, HeadPlan, classifier
 from mnv3c.graph.networks.options import NetworkOptions
 from mnv3c.graph.networks.rewrites import last_stage_start, specialised, strides_before
 from mnv3c.graph.networks.tables import TABLES, Block, Table, Variant
@@ -69,6 +69,14 @@ def mobilenet_v3(
     return graph if seed is None else initialise(graph, seed)
 
 
+def classifier_of_table(table: Table, size: tuple[int, int], classes: int, name: str) -> Graph:
+    """The classifier that a table of any widths describes, without weights; `size` is its input (height, width)."""
+    builder = Builder()
+    last = _trunk(builder, table, size)[-1]
+    outputs = classifier(builder, HeadPlan(Features(low=last, c4=last, last=last), classes, table.after_pool))
+    return Graph(name, tuple(builder.nodes), outputs, preprocessing=Preprocessing())
+
+
 def _built(options: NetworkOptions) -> Graph:
     table = specialised(options)
     builder = Builder(options.batch_norm)
@@ -79,7 +87,16 @@ def _built(options: NetworkOptions) -> Graph:
 
 
 def _backbone(builder: Builder, table: Table, options: NetworkOptions) -> Features:
-    x = builder.add("input", Input((1, *options.size, 3)))
+    *outs, last = _trunk(builder, table, options.size)
+    # Taps keep their place when dilation has taken strides away, so they are read off the paper's table.
+    paper = TABLES[options.variant]
+    low = max(index for index, stride in enumerate(strides_before(paper)) if stride == 8) - 1
+    return Features(low=outs[low], c4=f"block{last_stage_start(paper) + 1}.expand.act", last=last)
+
+
+def _trunk(builder: Builder, table: Table, size: tuple[int, int]) -> list[str]:
+    """Adds what comes before the pool; the outputs of each block, and of the last layer."""
+    x = builder.add("input", Input((1, *size, 3)))
     x = builder.conv("stem", x, table.stem, table.stem_activation, kernel=3, stride=2)
     outs = []
     for number, block in enumerate(table.blocks, start=1):
@@ -90,10 +107,7 @@ def _backbone(builder: Builder, table: Table, options: NetworkOptions) -> Featur
             x = builder.depthwise(layer.name, x, layer.activation, kernel=layer.kernel)
         else:
             x = builder.conv(layer.name, x, layer.channels, layer.activation)
-    # Taps keep their place when dilation has taken strides away, so they are read off the paper's table.
-    paper = TABLES[options.variant]
-    low = max(index for index, stride in enumerate(strides_before(paper)) if stride == 8) - 1
-    return Features(low=outs[low], c4=f"block{last_stage_start(paper) + 1}.expand.act", last=x)
+    return [*outs, x]
 
 
 def _block(builder: Builder, name: str, x: str, block: Block) -> str:

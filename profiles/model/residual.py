@@ -31,11 +31,10 @@ class Residual:
     def __call__(self, descriptors: Floats) -> Floats:
         """(n,) log corrections at (n, d) descriptors."""
         length = np.array(self.length)
-        # A prediction needs no more than single precision, whose exponentials cost half.
-        at, points = (descriptors / length).astype(np.float32), (self.points / length).astype(np.float32)
-        weights = self.weights.astype(np.float32)
-        blocks = [covariance(at[first : first + _BLOCK], points) @ weights for first in range(0, len(at), _BLOCK)]
-        return np.asarray(self.constant + np.concatenate([*blocks, np.zeros(0, np.float32)]), np.float64)
+        at, points = descriptors / length, self.points / length
+        # Double precision: a unit's correction must not depend on the units beside it, which a product's order does.
+        blocks = [covariance(at[first : first + _BLOCK], points) @ self.weights for first in range(0, len(at), _BLOCK)]
+        return np.asarray(self.constant + np.concatenate([*blocks, np.zeros(0)]), np.float64)
 
 
 def corrections(residuals: Sequence[Residual], families: Integers, descriptors: Floats) -> Floats:

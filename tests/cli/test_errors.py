@@ -35,7 +35,7 @@ import pytest
         ("compile nope.onnx --width 1", "--width is for the models large and small"),
         ("compile --shape x:1,3,32,32", "--shape is for ONNX models"),
         ("compile --target arm", "there is no target 'arm'; did you mean arm64?"),
-        ("compile --device nope", "there is no device 'nope'; known: host, cortex-a53"),
+        ("compile --device nope", "there is no device 'nope'; known: host, adreno-616"),
         ("compile --device nope.yaml", "nope.yaml: there is no such file"),
         ("compile --target arm64 --device haswell", "device 'haswell' belongs to target 'x86_64', not to 'arm64'"),
         ("compile --os windows", "--os: 'windows' is not one of linux, android"),
@@ -105,7 +105,14 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_targets_json(mnv3c: Any) -> None:
     everything = mnv3c("targets", "--json").document
-    assert [target["name"] for target in everything["targets"]] == ["arm64", "edgetpu", "riscv64", "x86_64"]
+    assert [target["name"] for target in everything["targets"]] == [
+        "adreno",
+        "arm64",
+        "edgetpu",
+        "mali",
+        "riscv64",
+        "x86_64",
+    ]
     arm = mnv3c("targets", "arm64", "--json").document
     assert arm == {"targets": [target for target in everything["targets"] if target["name"] == "arm64"]}
     assert {"cortex-a53", "cortex-a76"} <= {device["name"] for device in arm["targets"][0]["devices"]}

@@ -21,7 +21,7 @@ from mnv3c.graph.errors import MissingError
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 COMMANDS = sorted(str(command.name) for command in app.registered_commands)
 
-NOT_CHEAP = {"measure", "tune"}  # minutes, or devices; their examples are read, not run
+NOT_CHEAP = {"measure", "search", "tune"}  # minutes, or devices; their examples are read, not run
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_a_file_for_another_or_an_unknown_target_is_refused(tmp_path: Path) -> N
         find_device(str(A76), "x86_64")
     path = tmp_path / "strange.yaml"
     path.write_text(A76.read_text().replace("target: arm64", "target: sparc"))
-    with pytest.raises(UserError, match=r"strange.yaml: target: must be one of arm64, .*, not 'sparc'"):
+    with pytest.raises(UserError, match=r"strange.yaml: target: must be one of .*arm64, .*, not 'sparc'"):
         find_device(str(path))
 
 

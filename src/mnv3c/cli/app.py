@@ -12,11 +12,13 @@ from mnv3c.cli.calibrate import calibrate
 from mnv3c.cli.compile import compile_command
 from mnv3c.cli.emulate import emulate_command
 from mnv3c.cli.graph import graph
+from mnv3c.cli.lut import lut
 from mnv3c.cli.measure import measure
 from mnv3c.cli.predict import predict
 from mnv3c.cli.profiles import profiles
 from mnv3c.cli.records import records
 from mnv3c.cli.run import run
+from mnv3c.cli.search import search
 from mnv3c.cli.targets import targets
 from mnv3c.cli.tune import tune
 from mnv3c.cli.validate import validate
@@ -41,7 +43,9 @@ app.command("measure")(measure)
 app.command("calibrate")(calibrate)
 app.command("predict")(predict)
 app.command("validate")(validate)
+app.command("search")(search)
 app.command("profiles")(profiles)
+app.command("lut")(lut)
 app.add_typer(records, name="records")
 app.command("targets")(targets)
 

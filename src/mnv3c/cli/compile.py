@@ -1,8 +1,7 @@
 """`mnv3c compile`: a network to a native program."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,17 +14,18 @@ from mnv3c.cli.compile_accelerator import (
     RoundingOption,
     compile_for,
 )
+from mnv3c.cli.compile_gpu import AccumulateOption, GpuOptions, HostCpuOption, StorageOption, compile_for_gpu
+from mnv3c.cli.compile_progress import STAGES, listening, require_stages
 from mnv3c.cli.device import DeviceOption, SetOption, TargetOption, chosen_device_of_any_kind
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.cli.wide_console import wide_console
-from mnv3c.graph.errors import MissingError, UserError
+from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
-    from mnv3c.compiler.pipeline import Artifact, Listener
+    from mnv3c.compiler.pipeline import Artifact
     from mnv3c.targets.device import CpuDevice
     from mnv3c.targets.target import OperatingSystem, WeightPrecision
 
-_STAGES = ("drop-identities", "recognise-activations", "fold-batch-norm", "fuse-layers", "calls", "kernels")
 _TABLE_WIDTH = 150
 # Column, divisor, decimals.
 _COUNTS = (("macs", 1e6, 2), ("bytes_in", 1e3, 0), ("bytes_out", 1e3, 0))
@@ -54,44 +54,58 @@ def compile_command(
     ] = False,
     dump: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help=f"Write a stage's text to DIR/dump: {', '.join(_STAGES)}, or all."),
+        typer.Option(metavar="STAGE", help=f"Write a stage's text to DIR/dump: {', '.join(STAGES)}, or all."),
     ] = None,
     settings: SetOption = None,
     calibrate: CalibrateOption = None,
     calibration: CalibrationOption = None,
     rounding: RoundingOption = None,
+    host_cpu: HostCpuOption = None,
+    storage: StorageOption = None,
+    accumulate: AccumulateOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Compile a network into a native program that needs no TVM: a library, a header, and a bench.
 
-    For an accelerator: quantise it (or take an int8 .tflite as it is) and write the accelerator's commands.
+    For a GPU: OpenCL kernels, and the program for the CPU beside it that runs them. For an accelerator: quantise it (or
+    take an int8 .tflite as it is) and write the accelerator's commands.
 
     Example: mnv3c compile small --target arm64 --device cortex-a55
     """
     from mnv3c.targets.device import CpuDevice, of_kind
     from mnv3c.targets.edgetpu.device import AcceleratorDevice
+    from mnv3c.targets.gpu.device import GpuDevice
 
     system, precision = _operating_system(operating_system), _weight_precision(weights)
-    unknown = set(dump or ()) - {*_STAGES, "all"}
-    if unknown:
-        raise UserError(f"--dump: '{min(unknown)}' is not one of {', '.join(_STAGES)}, all")
+    require_stages(dump or [])
     found = chosen_device_of_any_kind(target, device)
-    wanted = AcceleratorOptions(settings, calibrate, calibration, rounding)
+    wanted, of_gpu = (
+        AcceleratorOptions(settings, calibrate, calibration, rounding),
+        GpuOptions(host_cpu, storage, accumulate),
+    )
+    if not isinstance(found, GpuDevice):
+        of_gpu.refuse(found.name)
+    if not isinstance(found, AcceleratorDevice):
+        wanted.refuse(found.name)
+    for_cpus = {"weights": precision != "fp32", "threads": threads != 1, "no-records": no_records}
     if isinstance(found, AcceleratorDevice):
-        given = {"os": system != "linux", "weights": precision != "fp32", "threads": threads != 1}
-        _refuse_for_programs(given | {"no-records": no_records, "dump": bool(dump)}, found.name)
+        given = {"os": system != "linux", **for_cpus, "dump": bool(dump)}
+        _refuse(given, f"is for native programs, and '{found.name}' is an accelerator")
         compile_for(model, options, found, output, wanted, as_json)
         return
+    if isinstance(found, GpuDevice):
+        _refuse(for_cpus, f"is for programs that compute on CPUs, and '{found.name}' is a GPU")
+        compile_for_gpu(model, options, found, system, output, of_gpu, dump or [], as_json)
+        return
     chosen = of_kind(found, CpuDevice)
-    wanted.refuse(chosen.name)
     artifact = _compiled(model, options, chosen, output, system, precision, threads, no_records, dump or [])
     typer.echo(json.dumps(compile_json(artifact))) if as_json else _print_summary(artifact)
 
 
-def _refuse_for_programs(given: Mapping[str, bool], device: str) -> None:
+def _refuse(given: Mapping[str, bool], reason: str) -> None:
     for name, is_given in given.items():
         if is_given:
-            raise UserError(f"--{name} is for native programs, and '{device}' is an accelerator")
+            raise UserError(f"--{name} {reason}")
 
 
 def _compiled(
@@ -113,7 +127,7 @@ def _compiled(
 
     graph = load_model(model, options)
     directory = output or Path("build") / f"{identifier(graph.name)}-{chosen.target}"
-    with _listening(directory, dump) as listener:
+    with listening(directory, dump) as listener:
         from mnv3c.targets.loader import load_target
 
         records = () if no_records else known_records(chosen)
@@ -183,40 +197,6 @@ def _weight_precision(name: str) -> "WeightPrecision":
             return name
         case _:
             raise UserError(f"--weights: '{name}' is not one of fp32, fp16")
-
-
-@contextmanager
-def _listening(directory: Path, dump: list[str]) -> Iterator["Listener"]:
-    """Progress on stderr while the compiler works: a bar over the kernels, a line for what takes long."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from mnv3c.compiler.pipeline import Listener
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Without a terminal the bar would leave an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("kernels", visible=False, total=None)
-
-        def kernels(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
-
-        yield Listener(message=console.print, kernels=kernels, stage=_dumper(directory, dump))
-
-
-def _dumper(directory: Path, wanted: list[str]) -> Callable[[str, Callable[[], str]], None]:
-    def dump(stage: str, text: Callable[[], str]) -> None:
-        if stage not in wanted and "all" not in wanted:
-            return
-        path = directory / "dump" / f"{_STAGES.index(stage)}-{stage}.txt"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(), encoding="utf-8")
-        except OSError as error:
-            raise MissingError(f"cannot write {path}: {error.strerror}") from error
-
-    return dump
 
 
 def _print_summary(artifact: "Artifact") -> None:

@@ -9,6 +9,8 @@ from mnv3c.targets.drawing import draw as draw_cpu
 from mnv3c.targets.edgetpu.device import AcceleratorDevice, SystolicArray
 from mnv3c.targets.edgetpu.drawing import STATIONARY, shape
 from mnv3c.targets.edgetpu.drawing import draw as draw_accelerator
+from mnv3c.targets.gpu.device import GpuDevice
+from mnv3c.targets.gpu.drawing import draw as draw_gpu
 from mnv3c.targets.units import format_bytes, format_bytes_per_s, format_hertz
 
 
@@ -63,6 +65,23 @@ def _accelerator_facts(device: AcceleratorDevice) -> dict[str, object]:
     return {"macs_per_cycle": device.array.macs_per_cycle, "peak_tops": device.peak_ops / 1e12}
 
 
+def _gpu_row(device: GpuDevice) -> tuple[str, ...]:
+    cores, limits = device.cores, device.opencl
+    return (
+        f"{cores.compute_units} x {cores.alus_per_unit}",
+        format_hertz(device.clock_hz),
+        str(cores.wave_items),
+        str(limits.work_group_items),
+        format_bytes(limits.local_memory_bytes),
+        format_bytes_per_s(device.memory.bandwidth_bytes_per_s),
+        f"{device.peak_flops / 1e9:.0f}",
+    )
+
+
+def _gpu_facts(device: GpuDevice) -> dict[str, object]:
+    return {"peak_gflops": device.peak_flops / 1e9}
+
+
 KINDS = (
     DeviceKind(
         CpuDevice,
@@ -82,5 +101,16 @@ KINDS = (
         _accelerator_facts,
         draw_accelerator,
         "TOPS: int8 peak of the array. These are for mnv3c emulate.",
+    ),
+    DeviceKind(
+        GpuDevice,
+        (
+            ("units x ALUs", "left"),
+            *((key, "right") for key in ("clock", "wave", "group", "local", "memory", "GFLOP/s")),
+        ),
+        _gpu_row,
+        _gpu_facts,
+        draw_gpu,
+        "GFLOP/s: fp32 peak of the GPU.",
     ),
 )

@@ -156,6 +156,14 @@ def _refuse(model: str, options: ModelOptions, names: tuple[str, ...], reason: s
 def _network_graph(variant: Literal["large", "small"], options: ModelOptions) -> "Graph":
     from mnv3c.graph.networks import mobilenet_v3
 
+    return mobilenet_v3(variant, **network_settings(options))
+
+
+def network_settings(options: ModelOptions) -> dict[str, Any]:
+    """What the command line said about large or small, as arguments of `mobilenet_v3`.
+
+    Raises UserError for a resolution that is no number of pixels.
+    """
     given: dict[str, Any] = {
         field.name: getattr(options, field.name)
         for field in fields(ModelOptions)
@@ -165,7 +173,7 @@ def _network_graph(variant: Literal["large", "small"], options: ModelOptions) ->
         given["resolution"] = _resolution(options.resolution)
     if options.hswish is not None and options.hswish.isdecimal() and len(options.hswish) < 10:
         given["hswish"] = int(options.hswish)
-    return mobilenet_v3(variant, se=not options.no_se, **given)
+    return {"se": not options.no_se, **given}
 
 
 def _resolution(text: str) -> int | tuple[int, int]:

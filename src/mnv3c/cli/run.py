@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnv3c.cli.run_gpu import GpuRunOptions, TuneOption, TuningOption, execute_gpu
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.whole_file import whole_file
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from mnv3c.compiler.accelerator import AcceleratorArtifact
     from mnv3c.compiler.execute import Array, Artifact, Place
     from mnv3c.compiler.manifest import PreprocessingEntry
+    from mnv3c.compiler.opencl.execute import InstalledGpuArtifact
+
+    AnyArtifact = Artifact | AcceleratorArtifact | InstalledGpuArtifact
 
 
 def run(
@@ -22,7 +26,11 @@ def run(
         Path | None, typer.Option("--input", help="A .npy (float32, the network's shape), .png or .jpg file.")
     ] = None,
     on: Annotated[
-        str | None, typer.Option(help="host or emulator; by default whichever runs this architecture.")
+        str | None,
+        typer.Option(
+            metavar="host|emulator|pocl",
+            help="By default whichever runs this architecture. pocl: a GPU's kernels on this CPU.",
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the output (several: NAME-0.npy, ...) to this .npy file.")
@@ -30,6 +38,8 @@ def run(
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
     runs: Annotated[int, typer.Option(min=0, help="Also time so many runs (on the host only).")] = 0,
+    tune: TuneOption = None,
+    tuning: TuningOption = None,
     mean: Annotated[str | None, typer.Option(help="Mean per RGB channel of images in 0..1, as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Standard deviation per RGB channel.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
@@ -41,9 +51,17 @@ def run(
     from mnv3c.compiler.accelerator_manifest import is_accelerator_artifact
     from mnv3c.compiler.execute import Artifact
     from mnv3c.compiler.input_files import load_input
+    from mnv3c.compiler.opencl.manifest import is_gpu_artifact
 
     if output is not None and output.suffix != ".npy":
         raise UserError(f"--output: {output} must end in .npy")
+    of_gpu = GpuRunOptions(on, runs, tune, tuning)
+    if is_gpu_artifact(directory):
+        if threads != 1:
+            raise UserError(f"--threads: {directory} is for a GPU, whose driver decides about threads")
+        _run_on_gpu(directory, input_file, _preprocessing(mean, std), output, top, of_gpu, as_json)
+        return
+    of_gpu.refuse(directory)
     if is_accelerator_artifact(directory):
         if _place(on) == "host":
             raise UserError(f"--on: {directory} is for an accelerator, which only the emulator stands in for")
@@ -92,6 +110,32 @@ def _run_emulated(
     typer.echo(json.dumps(document)) if as_json else _show(document, input_file, artifact, 1)
 
 
+def _run_on_gpu(
+    directory: Path,
+    input_file: Path | None,
+    preprocessing: "PreprocessingEntry | None",
+    output: Path | None,
+    top: int,
+    options: GpuRunOptions,
+    as_json: bool,
+) -> None:
+    """Run a GPU's program on an OpenCL of this machine."""
+    from mnv3c.compiler.input_files import load_input
+    from mnv3c.compiler.opencl.execute import InstalledGpuArtifact
+
+    artifact = InstalledGpuArtifact.open(directory, pocl=options.pocl())
+    values = load_input(input_file, artifact.manifest, preprocessing) if input_file else None
+    done = execute_gpu(artifact, values, options)
+    rows = _rows(artifact, done.execution.outputs, output, top)
+    document = {"outputs": rows, "on": done.on, **done.facts}
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    _show_outputs(document, input_file, artifact)
+    for line in done.lines:
+        typer.echo(line)
+
+
 def _place(on: str | None) -> "Place | None":
     match on:
         case None | "host" | "emulator":
@@ -120,9 +164,7 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _rows(
-    artifact: "Artifact | AcceleratorArtifact", outputs: "tuple[Array, ...]", output: Path | None, top: int
-) -> list[dict[str, Any]]:
+def _rows(artifact: "AnyArtifact", outputs: "tuple[Array, ...]", output: Path | None, top: int) -> list[dict[str, Any]]:
     import numpy as np
 
     rows: list[dict[str, Any]] = []
@@ -147,9 +189,15 @@ def _save(path: Path, values: Any) -> Path:
     return path
 
 
-def _show(
-    document: dict[str, Any], input_file: Path | None, artifact: "Artifact | AcceleratorArtifact", threads: int
-) -> None:
+def _show(document: dict[str, Any], input_file: Path | None, artifact: "AnyArtifact", threads: int) -> None:
+    _show_outputs(document, input_file, artifact)
+    if "measured_ms" in document:
+        typer.echo(f"  measured on this host: median {document['measured_ms']:.3f} ms, {threads} thread(s)")
+    if str(document["on"]).startswith("emulator"):
+        typer.echo("  emulated: the numbers are the device's, the time it took is not a latency")
+
+
+def _show_outputs(document: dict[str, Any], input_file: Path | None, artifact: "AnyArtifact") -> None:
     source = str(input_file) if input_file else "the built-in check input"
     typer.echo(f"{artifact.manifest.name} ({artifact.manifest.device}) on {document['on']}, input: {source}")
     for row in document["outputs"]:
@@ -157,7 +205,3 @@ def _show(
         typer.echo(f"  {row['name']}: {shape}" + (f" -> {row['file']}" if "file" in row else ""))
         for index, value in row["top"]:
             typer.echo(f"    {index:6d}  {value:.6g}")
-    if "measured_ms" in document:
-        typer.echo(f"  measured on this host: median {document['measured_ms']:.3f} ms, {threads} thread(s)")
-    if str(document["on"]).startswith("emulator"):
-        typer.echo("  emulated: the numbers are the device's, the time it took is not a latency")

@@ -1,0 +1,1 @@
+"""Training in PyTorch (extra `train`): graphs as differentiable functions, data, weights taken over from a parent."""

@@ -1,0 +1,160 @@
+"""A graph as a differentiable function in PyTorch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as torch_functions
+
+from mnv3c.graph.activation import Activation
+from mnv3c.graph.errors import UserError
+from mnv3c.graph.ir import Array, Graph, Node
+from mnv3c.graph.ops import (
+    Activate,
+    Add,
+    BatchNorm,
+    ChannelAffine,
+    Conv2d,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    Identity,
+    Input,
+    Multiply,
+    Op,
+    activation_of,
+)
+
+# What a batch's statistics weigh in a batch norm's running ones: PyTorch's default.
+_MOMENTUM = 0.1
+_RUNNING = ("mean", "variance")
+
+Tensors = Mapping[str, Any]
+
+
+class TorchNetwork:
+    """The function of a graph of one input and one output, batches in and batches out, in NCHW.
+
+    `parameters` and `running` (the statistics of batch norms) are tensors by the names of the graph's weights.
+    Raises UserError for ops that are not of a classifier.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            if type(node.op) not in _FORWARD or getattr(node.op, "residual", None):
+                raise UserError(f"graph '{graph.name}': node '{node.name}' ({node.op.kind}) cannot be trained")
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise UserError(f"graph '{graph.name}': only networks of one input and one output can be trained")
+        self.graph = graph
+        self.parameters: dict[str, Any] = {}
+        self.running: dict[str, Any] = {}
+        for node in graph.nodes:
+            for role, value in graph.weights_of(node).items():
+                tensor = torch.tensor(_to_torch(node.op, role, value))
+                if isinstance(node.op, BatchNorm) and role in _RUNNING:
+                    self.running[node.weight_name(role)] = tensor
+                else:
+                    self.parameters[node.weight_name(role)] = tensor.requires_grad_()
+
+    def __call__(self, images: Any, training: bool = False) -> Any:
+        """(n, channels, height, width) to what the graph's output is, (n, classes) for a classifier.
+
+        In training, batch norms use the batch's statistics and update the running ones.
+        """
+        values: dict[str, Any] = {}
+        for node in self.graph.nodes:
+            if isinstance(node.op, Input):
+                values[node.name] = images
+                continue
+            held = {
+                role: self._tensor(node.weight_name(role)) for role in node.op.weights(self.graph.input_types(node))
+            }
+            out = _FORWARD[type(node.op)](node.op, [values[name] for name in node.inputs], held, training)
+            values[node.name] = out
+        return values[self.graph.outputs[0]]
+
+    def _tensor(self, name: str) -> Any:
+        return self.parameters[name] if name in self.parameters else self.running[name]
+
+    def trained_graph(self) -> Graph:
+        """The graph with the values that its parameters and statistics have now."""
+        weights: dict[str, Array] = {}
+        for node in self.graph.nodes:
+            for role in node.op.weights(self.graph.input_types(node)):
+                name = node.weight_name(role)
+                tensor = self._tensor(name)
+                weights[name] = _from_torch(node, role, tensor.detach().numpy())
+        return self.graph.rebuilt(self.graph.nodes, weights=weights)
+
+
+def _to_torch(op: Op, role: str, value: Array) -> Array:
+    if role == "weight":
+        value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+    return np.array(value, np.float32, order="C")
+
+
+def _from_torch(node: Node, role: str, value: Array) -> Array:
+    if role == "weight":
+        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+    return np.array(value, np.float32, order="C")
+
+
+def _activated(op: Op, x: Any) -> Any:
+    activation = activation_of(op)
+    return x if activation is None else _activation(activation, x)
+
+
+def _activation(activation: Activation, x: Any) -> Any:
+    match activation.kind:
+        case "relu":
+            return torch_functions.relu(x)
+        case "relu6":
+            return torch_functions.relu6(x)
+        case "clip":
+            return torch.clamp(x, activation.low, activation.high)
+        case "hswish":
+            return torch_functions.hardswish(x)
+        case "hsigmoid":
+            return torch.clamp(activation.slope * x + activation.offset, 0.0, 1.0)
+        case "sigmoid":
+            return torch.sigmoid(x)
+
+
+def _conv2d(op: Conv2d, inputs: list[Any], held: Tensors, training: bool) -> Any:
+    (x,) = inputs
+    top, left, bottom, right = op.padding
+    padding: tuple[int, int] = (top, left)
+    if (top, left) != (bottom, right):
+        x, padding = torch_functions.pad(x, (left, right, top, bottom)), (0, 0)
+    y = torch_functions.conv2d(x, held["weight"], held.get("bias"), op.stride, padding, op.dilation, op.groups)
+    return _activated(op, y)
+
+
+def _batch_norm(op: BatchNorm, inputs: list[Any], held: Tensors, training: bool) -> Any:
+    return torch_functions.batch_norm(
+        inputs[0], held["mean"], held["variance"], held["gamma"], held["beta"], training, _MOMENTUM, op.epsilon
+    )
+
+
+def _channel_affine(op: ChannelAffine, inputs: list[Any], held: Tensors, training: bool) -> Any:
+    x, extents = inputs[0], (1, -1, *(1 for _ in inputs[0].shape[2:]))
+    scaled = x * held["scale"].reshape(extents) if op.scale else x
+    return scaled + held["shift"].reshape(extents) if op.shift else scaled
+
+
+_FORWARD: Mapping[type[Op], Callable[[Any, list[Any], Tensors, bool], Any]] = {
+    Input: lambda op, inputs, held, training: inputs[0],
+    Conv2d: _conv2d,
+    Dense: lambda op, inputs, held, training: _activated(
+        op, torch_functions.linear(inputs[0], held["weight"], held.get("bias"))
+    ),
+    BatchNorm: _batch_norm,
+    ChannelAffine: _channel_affine,
+    Activate: lambda op, inputs, held, training: _activated(op, inputs[0]),
+    Add: lambda op, inputs, held, training: _activated(op, inputs[0] + inputs[1]),
+    Multiply: lambda op, inputs, held, training: _activated(op, inputs[0] * inputs[1]),
+    GlobalAveragePool: lambda op, inputs, held, training: inputs[0].mean((2, 3), keepdim=True),
+    Flatten: lambda op, inputs, held, training: inputs[0].flatten(1),
+    Identity: lambda op, inputs, held, training: inputs[0],
+}

@@ -1,0 +1,151 @@
+"""Entries of a table that are measured: units compiled alone, on this machine or far away."""
+
+import tempfile
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnv3c.graph.errors import MissingError, UserError
+
+if TYPE_CHECKING:
+    from mnv3c.compiler.measure.job import Job
+    from mnv3c.compiler.measure.outcome import Outcome
+    from mnv3c.profiles.lut.table import Entry, Table
+    from mnv3c.profiles.lut.units import Unit
+    from mnv3c.profiles.profile import Profile
+    from mnv3c.search.lut import Request
+    from mnv3c.targets.device import CpuDevice
+
+_RECORDS = "measured.jsonl"
+_DEFAULT_BUDGET = 20
+_BEFORE = "before"
+_HOW = "units compiled alone and measured on {place}: the sum of the medians of their kernels, weights in near caches"
+
+
+def with_measured(table: "Table", profile: "Profile", place: str, budget: int | None, folder: Path) -> "Table":
+    """The table with the least certain entries measured on a place; what is too noisy stays predicted.
+
+    Raises UserError where the profile is not one of our own compiler's programs, MissingError where the place is gone.
+    """
+    from mnv3c.search.lut import mixed_table, widest
+
+    if not profile.compiled_for:
+        raise UserError(
+            f"--on measures programs of mnv3c, and profile '{profile.name}' is of {profile.identity.runtime}: "
+            "one table cannot hold both"
+        )
+    wanted = widest(table, budget or _DEFAULT_BUDGET)
+    device = _device_of(profile, place)
+    resolutions = {entry.unit: entry.resolutions for entry in wanted}
+    measured = _measured(resolutions, device, profile.identity.threads, place, folder)
+    return mixed_table(table, measured, _HOW.format(place=place))
+
+
+def _device_of(profile: "Profile", place: str) -> "CpuDevice":
+    """What to compile for: this machine, if it is the place and of the profile's class; a device of the class."""
+    from mnv3c.cli.device import chosen_device
+    from mnv3c.search.latency import device_of_class
+
+    if place != "host":
+        return device_of_class(profile)
+    host = chosen_device(None, None)
+    if host.core_class != profile.compiled_for:
+        raise UserError(
+            f"--on host: this machine is {host.core_class}, and profile '{profile.name}' is of code compiled for "
+            f"'{profile.compiled_for}'"
+        )
+    return host
+
+
+def measured_table(request: "Request", place: str, target: str | None, threads: int, folder: Path) -> "Table":
+    """The table of which every entry is measured. Raises MissingError where one could not be, with what can be done."""
+    from mnv3c.cli.device import chosen_device
+    from mnv3c.profiles.lut.table import Table
+    from mnv3c.profiles.profile import Identity
+    from mnv3c.profiles.record import RecordStore
+    from mnv3c.search.lut import units_of_space
+
+    resolutions = units_of_space(request.space, request.resolutions)
+    measured = _measured(resolutions, chosen_device(target, None), threads, place, folder)
+    if missing := [unit for unit in resolutions if unit not in measured]:
+        raise MissingError(
+            f"{len(missing)} of {len(resolutions)} entries could not be measured, as '{missing[0]}'; the others are "
+            f"kept in {folder / _RECORDS}, and the same command goes on there"
+        )
+    record = RecordStore(folder / _RECORDS).records[-1]
+    return Table(
+        space=request.space.name,
+        identity=Identity(record.device, record.processor, record.runtime, record.precision, record.threads),
+        resolutions=request.resolutions,
+        entries=tuple(measured[unit] for unit in resolutions),
+        made_by={"measured": _HOW.format(place=place)},
+    )
+
+
+def _measured(
+    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", threads: int, place: str, folder: Path
+) -> "dict[Unit, Entry]":
+    """The entries of what could be measured."""
+    from mnv3c.cli.measure import _compiled, _compiler, _shell_library, _showing
+    from mnv3c.compiler.measure.campaign import Campaign
+    from mnv3c.compiler.measure.places import find_machines
+    from mnv3c.compiler.measure.settings import Patience, Settings
+    from mnv3c.profiles.record import RecordStore
+
+    with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, _showing() as show:
+        compiler = _compiler(device, threads)
+        campaign = Campaign(
+            find_machines([place], (), _shell_library(compiler, Path(temporary))),
+            "" if device.name == "host" else device.name,
+            Settings(threads),
+            Patience(),
+            lambda wanted: _compiled(wanted, compiler, Path(temporary), show),
+            RecordStore(folder / _RECORDS),
+            show.message,
+            show.outcome,
+        )
+        jobs = {unit: unit_job(unit) for unit in resolutions}
+        outcomes = {outcome.job.work: outcome for outcome in campaign.run(tuple(jobs.values()))}
+    entries = {unit: _entry(unit, outcomes[job.work], resolutions[unit]) for unit, job in jobs.items()}
+    return {unit: entry for unit, entry in entries.items() if entry is not None}
+
+
+def unit_job(unit: "Unit") -> "Job":
+    """The unit as a network to measure, with weights, behind a node that stands for the layer before it."""
+    from mnv3c.compiler.measure.job import Job
+    from mnv3c.graph.activation import RELU
+    from mnv3c.graph.initialise import initialise
+    from mnv3c.graph.ir import Graph, Node
+    from mnv3c.graph.layer import layer_key, layers
+    from mnv3c.graph.ops import Activate
+    from mnv3c.profiles.lut.units import unit_graph
+    from mnv3c.profiles.work import NetworkWork
+
+    alone = unit_graph(unit)
+    first, *rest = alone.nodes
+    nodes = [first, *rest]
+    # An image comes from the caller; any other map comes from a layer, as that leaves it.
+    if len(unit.layer_keys()[0].inputs[0].shape) == 4 and unit.layer_keys()[0].inputs[0].channels > 4:
+        behind = {first.name: _BEFORE}
+        moved = [Node(n.name, n.op, tuple(behind.get(name, name) for name in n.inputs)) for n in rest]
+        nodes = [first, Node(_BEFORE, Activate(RELU), (first.name,)), *moved]
+    name = f"unit_{sha256(str(unit).encode()).hexdigest()[:16]}"
+    graph = initialise(Graph(name, tuple(nodes), alone.outputs), 0)
+    return Job(name, NetworkWork(name, tuple(layer_key(graph, node) for node in layers(graph))), graph)
+
+
+def _entry(unit: "Unit", outcome: "Outcome", resolutions: tuple[int, ...]) -> "Entry | None":
+    """The entry of what was measured: the sum over the kernels of the unit's layers; None where one is missing."""
+    from mnv3c.profiles.lut.table import Entry
+
+    own = [record for record in outcome.records if "layer" in record.tags and record.tags["layer"] != _BEFORE]
+    done = [str(key) for record in own for key in record.work.layer_keys()]
+    if sorted(done) != sorted(map(str, unit.layer_keys())):
+        return None
+    p50_ms = sum(record.latency_ms for record in own)
+    below = sum(record.latency_ms - (record.ci_low_ms or record.latency_ms) for record in own)
+    above = sum((record.ci_high_ms or record.latency_ms) - record.latency_ms for record in own)
+    p90_ms = sum(record.p90_ms or record.latency_ms for record in own)
+    runs = min((record.n for record in own if record.n is not None), default=None)
+    return Entry(unit, p50_ms, p50_ms - below, p50_ms + above, "measured", resolutions, True, runs, p90_ms)
