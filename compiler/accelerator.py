@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from mnv3c.compiler.accelerator_manifest import (
-    MANIFEST_NAME,
     AcceleratorLayerEntry,
     AcceleratorManifest,
     QuantizedPortEntry,
-    read_accelerator_manifest,
-    write_accelerator_manifest,
 )
 from mnv3c.compiler.assemble import to_caller_layout
 from mnv3c.compiler.c_text import identifier
 from mnv3c.compiler.manifest import PreprocessingEntry, file_entry
+from mnv3c.compiler.manifest_file import MANIFEST_NAME, read_document, write_document
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.exporters.tflite import export_tflite
 from mnv3c.graph.integer.network import IntegerNetwork
@@ -40,7 +38,7 @@ class AcceleratorArtifact:
     @staticmethod
     def open(directory: Path) -> "AcceleratorArtifact":
         """Raises UserError where the folder holds none."""
-        return AcceleratorArtifact(directory, read_accelerator_manifest(directory / MANIFEST_NAME))
+        return AcceleratorArtifact(directory, read_document(AcceleratorManifest, directory / MANIFEST_NAME))
 
     def path(self, role: str) -> Path:
         """A file's path: `commands`, `image` or `tflite`."""
@@ -117,7 +115,7 @@ def compile_for_accelerator(
                 made[role].replace(directory / file)
     except OSError as error:
         raise MissingError(f"cannot write {directory}: {error.strerror or error}") from error
-    write_accelerator_manifest(document, directory / MANIFEST_NAME)
+    write_document(document, directory / MANIFEST_NAME)
     return CompiledNetwork(AcceleratorArtifact(directory, document), program, time.monotonic() - begin)
 
 

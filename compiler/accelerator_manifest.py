@@ -1,20 +1,13 @@
 """manifest.yaml of a network that was compiled for an accelerator."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
 
 from mnv3c.compiler.manifest import FileEntry, PortEntry, PreprocessingEntry
-from mnv3c.graph.errors import UserError
 from mnv3c.graph.integer.ops import Rounding
-from mnv3c.graph.whole_file import write_whole
-from mnv3c.graph.yaml_text import read_yaml
 
 ACCELERATOR_FORMAT = "mnv3c-accelerator/1"
-MANIFEST_NAME = "manifest.yaml"
 ROLES = ("commands", "image", "tflite")
 
 
@@ -77,29 +70,3 @@ class AcceleratorManifest(BaseModel):
         if set(files) != set(ROLES):
             raise ValueError(f"must be {', '.join(ROLES)}")
         return files
-
-
-def is_accelerator_artifact(directory: Path) -> bool:
-    """Whether a folder holds a network for an accelerator; False for anything else, also for what is damaged."""
-    path = directory / MANIFEST_NAME
-    if not path.is_file():
-        return False
-    try:
-        document = read_yaml(path)
-    except UserError:
-        return False
-    return isinstance(document, Mapping) and document.get("format") == ACCELERATOR_FORMAT
-
-
-def write_accelerator_manifest(document: AcceleratorManifest, path: Path) -> None:
-    """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
-    write_whole(path, yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, width=120))
-
-
-def read_accelerator_manifest(path: Path) -> AcceleratorManifest:
-    """The manifest of an artifact. Raises UserError naming the file and the key."""
-    try:
-        return AcceleratorManifest.model_validate(read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,25 +1,22 @@
 """manifest.yaml: what an artifact is, what it was made of, and how to use it."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, field_validator
 
 from mnv3c.compiler.build import KernelJob
 from mnv3c.compiler.cache import toolchain_versions
 from mnv3c.compiler.link import ArtifactFiles
 from mnv3c.compiler.lower import LoweredNetwork
+from mnv3c.compiler.manifest_file import read_document, write_document
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.program import Program
 from mnv3c.compiler.reference import weights_digest
 from mnv3c.compiler.zig import COMMON_FLAGS
-from mnv3c.graph.errors import UserError
-from mnv3c.graph.whole_file import write_whole
-from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, WeightPrecision
 from mnv3c.targets.toolchain import Toolchain
@@ -202,25 +199,13 @@ def chosen_by(
 
 def write_manifest(document: Manifest, path: Path) -> Path:
     """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
-    unsaid = {"weights_precision", "weights_error"} if document.weights_precision == "fp32" else set()
-    text = yaml.safe_dump(document.model_dump(mode="json", exclude=unsaid), sort_keys=False, width=120)
-    write_whole(path, text)
+    write_document(document, path, ("weights_precision", "weights_error") if document.weights_error is None else ())
     return path
 
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of an artifact. Raises UserError naming the file and the key."""
-    if not path.exists():
-        raise UserError(f"{path.parent}: not an artifact (there is no {path.name}); make one with mnv3c compile")
-    document = read_yaml(path)
-    if not isinstance(document, Mapping):
-        raise UserError(f"{path}: not a manifest")
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {key}: {first['msg']}") from None
+    return read_document(Manifest, path)
 
 
 def file_entry(path: Path) -> FileEntry:

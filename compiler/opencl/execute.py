@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mnv3c.compiler.execute import Array, Execution, host_architecture, read_outputs, require_bench, write_input
+from mnv3c.compiler.manifest_file import MANIFEST_NAME, read_document
 from mnv3c.compiler.opencl.installation import opencl_environment
-from mnv3c.compiler.opencl.manifest import GpuManifest, read_gpu_manifest
+from mnv3c.compiler.opencl.manifest import GpuManifest
 from mnv3c.compiler.transport.host import run_bench
 from mnv3c.graph.errors import MissingError, UserError
 
@@ -29,7 +30,7 @@ class InstalledGpuArtifact:
         """Raises UserError where the folder holds no artifact for GPUs."""
         if not directory.is_dir():
             raise UserError(f"{directory}: no such folder; make an artifact with mnv3c compile")
-        return InstalledGpuArtifact(directory, read_gpu_manifest(directory / "manifest.yaml"), pocl)
+        return InstalledGpuArtifact(directory, read_document(GpuManifest, directory / MANIFEST_NAME), pocl)
 
     @property
     def bench(self) -> Path:

@@ -1,12 +1,10 @@
 """manifest.yaml of a network that was compiled for a GPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, field_validator
 
 from mnv3c.compiler.cache import toolchain_versions
 from mnv3c.compiler.lower import LoweredNetwork
@@ -16,9 +14,6 @@ from mnv3c.compiler.opencl.link import GpuArtifactFiles
 from mnv3c.compiler.opencl.program import GpuProgram, Storage
 from mnv3c.compiler.reference import weights_digest
 from mnv3c.compiler.zig import COMMON_FLAGS
-from mnv3c.graph.errors import UserError
-from mnv3c.graph.whole_file import write_whole
-from mnv3c.graph.yaml_text import read_yaml
 from mnv3c.targets.base_device import Device
 from mnv3c.targets.toolchain import Toolchain
 
@@ -145,29 +140,3 @@ def _layers(network: LoweredNetwork, program: GpuProgram) -> Sequence[GpuLayerEn
         )
         for call, launch in zip(network.calls, program.calls, strict=True)
     ]
-
-
-def is_gpu_artifact(directory: Path) -> bool:
-    """Whether a folder holds a network for a GPU; False for anything else, also for what is damaged."""
-    path = directory / "manifest.yaml"
-    if not path.is_file():
-        return False
-    try:
-        document = read_yaml(path)
-    except UserError:
-        return False
-    return isinstance(document, Mapping) and document.get("format") == GPU_FORMAT
-
-
-def write_gpu_manifest(document: GpuManifest, path: Path) -> None:
-    """Write the document, whole or not at all. Raises MissingError where the disk refuses."""
-    write_whole(path, yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, width=120))
-
-
-def read_gpu_manifest(path: Path) -> GpuManifest:
-    """The manifest of an artifact. Raises UserError naming the file and the key."""
-    try:
-        return GpuManifest.model_validate(read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -10,12 +10,13 @@ from mnv3c.compiler.cache import FileCache
 from mnv3c.compiler.layout import FLOAT_BYTES
 from mnv3c.compiler.lower import Choose, LoweredNetwork, first_guess, lower
 from mnv3c.compiler.manifest import CheckEntry
+from mnv3c.compiler.manifest_file import write_document
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.opencl.assemble import assemble_gpu
 from mnv3c.compiler.opencl.deliver import delivered
 from mnv3c.compiler.opencl.kernels import kernels_of
 from mnv3c.compiler.opencl.link import GpuArtifactFiles, link_gpu_artifact
-from mnv3c.compiler.opencl.manifest import Architecture, gpu_manifest, write_gpu_manifest
+from mnv3c.compiler.opencl.manifest import Architecture, gpu_manifest
 from mnv3c.compiler.opencl.program import GpuProgram, Storage
 from mnv3c.compiler.opencl.source import kernel_source
 from mnv3c.compiler.opencl.target import OpenClTarget
@@ -100,7 +101,7 @@ class GpuCompiler(Generic[D]):
         save_graph(fused.rebuilt(fused.nodes, weights={}), directory / "graph.yaml")
         path = directory / "manifest.yaml"
         arithmetic = self.target.precision.arithmetic
-        write_gpu_manifest(
+        write_document(
             gpu_manifest(network, program, memory, files, toolchain, self.architecture, self.device, arithmetic, check),
             path,
         )

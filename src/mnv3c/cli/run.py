@@ -48,21 +48,23 @@ def run(
 
     Example: mnv3c run build/mobilenet_v3_large-arm64 --input cat.jpg
     """
-    from mnv3c.compiler.accelerator_manifest import is_accelerator_artifact
+    from mnv3c.compiler.accelerator_manifest import ACCELERATOR_FORMAT
     from mnv3c.compiler.execute import Artifact
     from mnv3c.compiler.input_files import load_input
-    from mnv3c.compiler.opencl.manifest import is_gpu_artifact
+    from mnv3c.compiler.manifest_file import artifact_format
+    from mnv3c.compiler.opencl.manifest import GPU_FORMAT
 
     if output is not None and output.suffix != ".npy":
         raise UserError(f"--output: {output} must end in .npy")
     of_gpu = GpuRunOptions(on, runs, tune, tuning)
-    if is_gpu_artifact(directory):
+    found = artifact_format(directory)
+    if found == GPU_FORMAT:
         if threads != 1:
             raise UserError(f"--threads: {directory} is for a GPU, whose driver decides about threads")
         _run_on_gpu(directory, input_file, _preprocessing(mean, std), output, top, of_gpu, as_json)
         return
     of_gpu.refuse(directory)
-    if is_accelerator_artifact(directory):
+    if found == ACCELERATOR_FORMAT:
         if _place(on) == "host":
             raise UserError(f"--on: {directory} is for an accelerator, which only the emulator stands in for")
         if runs or threads != 1:

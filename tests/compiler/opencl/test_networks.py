@@ -22,8 +22,9 @@ from tests.text_images import classifier_input, detector_input, page, text_image
 
 from mnv3c.compiler.check_input import check_input
 from mnv3c.compiler.lower import lower
+from mnv3c.compiler.manifest_file import artifact_format
 from mnv3c.compiler.opencl.execute import InstalledGpuArtifact
-from mnv3c.compiler.opencl.manifest import is_gpu_artifact
+from mnv3c.compiler.opencl.manifest import GPU_FORMAT
 from mnv3c.compiler.opencl.pipeline import GpuArtifact, GpuCompiler
 from mnv3c.compiler.opencl.target import load_opencl_target
 from mnv3c.graph.errors import MissingError, UserError
@@ -146,7 +147,7 @@ def test_an_artifact_is_read_back(tiny: GpuArtifact) -> None:
     program = tiny.program.name
     files = {f"lib{program}.so", f"{program}.h", f"{program}-bench", f"{program}.cl"}
     assert names == files | {"manifest.yaml", "graph.yaml"}
-    assert is_gpu_artifact(directory) and not is_gpu_artifact(directory.parent)
+    assert (artifact_format(directory), artifact_format(directory.parent)) == (GPU_FORMAT, None)
     manifest = InstalledGpuArtifact.open(directory).manifest
     assert (manifest.target, manifest.device, manifest.storage) == ("mali", "mali-g76", "fp32")
     assert manifest.architecture == "x86_64" and manifest.triple == "x86_64-linux-gnu.2.28"

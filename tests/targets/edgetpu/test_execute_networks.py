@@ -1,7 +1,6 @@
 """Whole networks by the planner's plans: the values of the integer reference, and the bytes of the timing model."""
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "small": {"variant": "small"},
     "minimalistic": {"minimalistic": True},
 }
-# Of a test's own, so that a loaded machine does not fail it; the bar is 5.
-SECONDS = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +57,11 @@ def lowered_for(network: IntegerNetwork, device: AcceleratorDevice) -> tuple[Pla
 @pytest.mark.parametrize("name", DEVICES)
 def test_no_value_differs_from_the_reference(quantised_network: Quantised, name: str) -> None:
     network, device = quantised_network.network, find_device(name, kind=AcceleratorDevice)
-    begin = perf_counter()
     _, lowered = lowered_for(network, device)
     found = execute(lowered.stream, lowered.image, {network.graph.inputs[0].name: quantised_network.values})
-    elapsed_s = perf_counter() - begin
     for output, expected in quantised_network.expected.items():
         assert len(np.unique(expected)) > 50
         np.testing.assert_array_equal(found[output], expected)
-    if name == "edgetpu-like":
-        assert elapsed_s < SECONDS
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
