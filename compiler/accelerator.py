@@ -129,7 +129,7 @@ def _manifest(
 ) -> AcceleratorManifest:
     graph = network.graph
     names = graph.output_names or graph.outputs
-    op, preprocessing = graph.inputs[0].op, graph.preprocessing
+    op = graph.inputs[0].op
     assert isinstance(op, Input)
     return AcceleratorManifest(
         format="mnv3c-accelerator/1",
@@ -145,7 +145,7 @@ def _manifest(
         outputs=tuple(
             _port_entry(port, name, graph.output_layout) for port, name in zip(program.outputs, names, strict=True)
         ),
-        preprocessing=PreprocessingEntry(mean=preprocessing.mean, std=preprocessing.std) if preprocessing else None,
+        preprocessing=PreprocessingEntry.of(graph.preprocessing),
         memory=dict(program.memory),
         files={role: file_entry(path) for role, path in files.items()},
         layers=tuple(AcceleratorLayerEntry(**asdict(row)) for row in program.layers),

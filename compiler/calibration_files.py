@@ -43,8 +43,7 @@ def file_samples(graph: Graph, files: tuple[Path, ...]) -> Iterator[Array]:
     entry = PortEntry(
         name=node.name, shape=tuple(shape[axis] for axis in to_caller_layout(layout, len(shape))), layout=layout
     )
-    preprocessing = graph.preprocessing
-    normal = PreprocessingEntry(mean=preprocessing.mean, std=preprocessing.std) if preprocessing else None
+    normal = PreprocessingEntry.of(graph.preprocessing)
     for file in files:
         values = load_input(file, _GraphInput(entry, normal), None)
         if values.shape != entry.shape:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, field_validator
 
@@ -14,9 +14,10 @@ from mnv3c.compiler.link import ArtifactFiles
 from mnv3c.compiler.lower import LoweredNetwork
 from mnv3c.compiler.manifest_file import read_document, write_document
 from mnv3c.compiler.memory import MemoryPlan
-from mnv3c.compiler.program import Program
+from mnv3c.compiler.program import Port, Program
 from mnv3c.compiler.reference import weights_digest
 from mnv3c.compiler.zig import COMMON_FLAGS
+from mnv3c.graph.ir import Preprocessing
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, WeightPrecision
 from mnv3c.targets.toolchain import Toolchain
@@ -42,6 +43,11 @@ class PreprocessingEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
     std: tuple[_Deviation, _Deviation, _Deviation]
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing | None) -> Self | None:
+        """What a graph says of images, if it says anything."""
+        return None if preprocessing is None else cls(mean=preprocessing.mean, std=preprocessing.std)
 
 
 class LayerEntry(BaseModel):
@@ -140,7 +146,6 @@ def manifest(
     `weights_error` is given where weights are stored in half precision. `threads` is how many they were chosen for.
     """
     graph = network.graph
-    preprocessing = graph.preprocessing
     output_layout = graph.output_layout
     return Manifest(
         format="mnv3c-artifact/1",
@@ -154,14 +159,10 @@ def manifest(
         device=device.name,
         device_sha256=device.fingerprint,
         llvm=jobs[0].llvm_target,
-        input=PortEntry(name=program.input.name, shape=program.input.shape, layout=_layout(network.input.storage)),
+        input=input_entry(network, program.input),
         outputs=tuple(PortEntry(name=p.name, shape=p.shape, layout=output_layout) for p in program.outputs),
-        preprocessing=PreprocessingEntry(mean=preprocessing.mean, std=preprocessing.std) if preprocessing else None,
-        memory={
-            "peak_activation_bytes": memory.peak_bytes,
-            "lower_bound_bytes": memory.lower_bound_bytes,
-            "weights_bytes": program.weights_bytes,
-        },
+        preprocessing=PreprocessingEntry.of(graph.preprocessing),
+        memory=memory_entry(memory, program.weights_bytes),
         flags=(*COMMON_FLAGS, *toolchain.cpu_flags),
         weights_sha256=weights_digest(graph),
         weights_precision="fp32" if weights_error is None else "fp16",
@@ -208,15 +209,25 @@ def read_manifest(path: Path) -> Manifest:
     return read_document(Manifest, path)
 
 
+def input_entry(network: LoweredNetwork, port: Port) -> PortEntry:
+    """The input as the caller hands it over."""
+    return PortEntry(name=port.name, shape=port.shape, layout="NCHW" if network.input.storage == "NCHW" else "NHWC")
+
+
+def memory_entry(memory: MemoryPlan, weights_bytes: int) -> dict[str, int]:
+    """What a program takes, in bytes."""
+    return {
+        "peak_activation_bytes": memory.peak_bytes,
+        "lower_bound_bytes": memory.lower_bound_bytes,
+        "weights_bytes": weights_bytes,
+    }
+
+
 def file_entry(path: Path) -> FileEntry:
     """What a manifest says of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return FileEntry(path=path.name, sha256=digest, bytes=path.stat().st_size)
-
-
-def _layout(storage: str) -> Literal["NHWC", "NCHW"]:
-    return "NCHW" if storage == "NCHW" else "NHWC"
 
 
 def _architecture(toolchain: Toolchain) -> Literal["x86_64", "aarch64", "riscv64"]:

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, field_validator
 
 from mnv3c.compiler.cache import toolchain_versions
 from mnv3c.compiler.lower import LoweredNetwork
-from mnv3c.compiler.manifest import CheckEntry, FileEntry, PortEntry, PreprocessingEntry, file_entry
+from mnv3c.compiler.manifest import (
+    CheckEntry,
+    FileEntry,
+    PortEntry,
+    PreprocessingEntry,
+    file_entry,
+    input_entry,
+    memory_entry,
+)
 from mnv3c.compiler.memory import MemoryPlan
 from mnv3c.compiler.opencl.link import GpuArtifactFiles
 from mnv3c.compiler.opencl.program import GpuProgram, Storage
@@ -89,7 +97,6 @@ def gpu_manifest(
 ) -> GpuManifest:
     """The manifest of an artifact whose files are in place."""
     graph = network.graph
-    of_images = graph.preprocessing
     layout = graph.output_layout
     return GpuManifest(
         format="mnv3c-gpu-artifact/1",
@@ -104,18 +111,10 @@ def gpu_manifest(
         storage=program.storage,
         arithmetic=arithmetic,
         build_options=program.build_options,
-        input=PortEntry(
-            name=program.input.name,
-            shape=program.input.shape,
-            layout="NCHW" if network.input.storage == "NCHW" else "NHWC",
-        ),
+        input=input_entry(network, program.input),
         outputs=tuple(PortEntry(name=port.name, shape=port.shape, layout=layout) for port in program.outputs),
-        preprocessing=PreprocessingEntry(mean=of_images.mean, std=of_images.std) if of_images else None,
-        memory={
-            "peak_activation_bytes": memory.peak_bytes,
-            "lower_bound_bytes": memory.lower_bound_bytes,
-            "weights_bytes": program.weights_bytes,
-        },
+        preprocessing=PreprocessingEntry.of(graph.preprocessing),
+        memory=memory_entry(memory, program.weights_bytes),
         flags=(*COMMON_FLAGS, *toolchain.cpu_flags),
         weights_sha256=weights_digest(graph),
         check=check,

@@ -87,20 +87,20 @@ def _measured(
     resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", threads: int, place: str, folder: Path
 ) -> "dict[Unit, Entry]":
     """The entries of what could be measured."""
-    from mnv3c.cli.measure import _compiled, _compiler, _shell_library, _showing
+    from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
     from mnv3c.compiler.measure.campaign import Campaign
     from mnv3c.compiler.measure.places import find_machines
     from mnv3c.compiler.measure.settings import Patience, Settings
     from mnv3c.profiles.record import RecordStore
 
-    with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, _showing() as show:
-        compiler = _compiler(device, threads)
+    with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, showing() as show:
+        compiler = program_compiler(device, threads)
         campaign = Campaign(
-            find_machines([place], (), _shell_library(compiler, Path(temporary))),
+            find_machines([place], (), shell_library(compiler, Path(temporary))),
             "" if device.name == "host" else device.name,
             Settings(threads),
             Patience(),
-            lambda wanted: _compiled(wanted, compiler, Path(temporary), show),
+            lambda wanted: compiled_programs(wanted, compiler, Path(temporary), show),
             RecordStore(folder / _RECORDS),
             show.message,
             show.outcome,

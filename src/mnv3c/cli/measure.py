@@ -2,26 +2,22 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
+from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
 from mnv3c.cli.model import ModelOptions, load_model, with_model_options
 from mnv3c.cli.plan import list_plan, planned_jobs
 from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
-    from mnv3c.compiler.measure.job import Job, Program
+    from mnv3c.compiler.measure.job import Job
     from mnv3c.compiler.measure.outcome import Outcome
-    from mnv3c.compiler.pipeline import Compiler
-    from mnv3c.profiles.work import Work
-    from mnv3c.targets.device import CpuDevice
 
 
 @with_model_options
@@ -93,19 +89,19 @@ def measure(
     chosen = chosen_device(target, device)
     with tempfile.TemporaryDirectory(prefix="mnv3c-measure-") as folder:
         work = Path(folder)
-        compiler = _compiler(chosen, threads)
-        machines = find_machines(on or ["host"], ssh_option or (), _shell_library(compiler, work))
+        compiler = program_compiler(chosen, threads)
+        machines = find_machines(on or ["host"], ssh_option or (), shell_library(compiler, work))
         store = RecordStore(output) if output else None
         jobs = _jobs(models, options, layers)
         if plan is not None:
             jobs = planned_jobs(jobs, plan, prior, store)
-        with _showing() as show:
+        with showing() as show:
             campaign = Campaign(
                 machines,
                 "" if chosen.name == "host" else chosen.name,
                 settings,
                 Patience(attempts=retries + 1, first_attempts=min(retries + 1, Patience.first_attempts)),
-                lambda wanted: _compiled(wanted, compiler, work, show),
+                lambda wanted: compiled_programs(wanted, compiler, work, show),
                 store,
                 show.message,
                 show.outcome,
@@ -179,72 +175,6 @@ def _share(text: str) -> float:
     if not 0 < percent <= 100:
         raise UserError(f"--max-noise: '{text}' is not a percentage above 0 and up to 100, as in 5%")
     return percent / 100
-
-
-def _compiler(device: "CpuDevice", threads: int) -> "Compiler":
-    from mnv3c.compiler.pipeline import Compiler, Listener
-    from mnv3c.compiler.tune.metaschedule.traces import known_trace_folders
-    from mnv3c.compiler.tune.store import known_records
-    from mnv3c.targets.loader import load_target
-
-    return Compiler(
-        load_target(device.target),
-        device,
-        records=known_records(device),
-        listener=Listener(message=lambda text: typer.echo(text, err=True)),
-        traces=known_trace_folders(device),
-        threads=threads,
-    )
-
-
-def _shell_library(compiler: "Compiler", folder: Path) -> Callable[[], Path]:
-    from mnv3c.compiler.transport.rpc import build_shell_library
-
-    return cache(lambda: build_shell_library(compiler.target.toolchain(compiler.device, "linux"), folder))
-
-
-class _Show:
-    """Says on stderr what is going on; the bar only on a terminal."""
-
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar, self._task = bar, task
-
-    def message(self, text: str) -> None:
-        self._bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-    def compiling(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total, description="compiling")
-
-    def outcome(self, outcome: "Outcome", done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total, description="measuring")
-        if outcome.state == "failed":
-            self.message(f"{outcome.job.name} on {outcome.where.place}: {outcome.reason}")
-
-
-@contextmanager
-def _showing() -> Iterator[_Show]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Without a terminal the bar would leave an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield _Show(bar, bar.add_task("compiling", total=None))
-
-
-def _compiled(jobs: "Sequence[Job]", compiler: "Compiler", folder: Path, show: _Show) -> "Mapping[Work, Program | str]":
-    """The program of each job, or why there is none."""
-    from mnv3c.compiler.measure.job import compile_job
-
-    programs: dict[Work, Program | str] = {}
-    for number, job in enumerate(jobs):
-        show.compiling(number, len(jobs))
-        try:
-            programs[job.work] = compile_job(job, compiler, folder / str(number))
-        except UserError as error:
-            programs[job.work] = str(error)
-    return programs
 
 
 def _print_summary(outcomes: "Sequence[Outcome]", path: Path | None) -> None:

@@ -1,0 +1,92 @@
+"""The programs that are measured, and what is said meanwhile; for the commands that measure."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mnv3c.graph.errors import UserError
+
+if TYPE_CHECKING:
+    from mnv3c.compiler.measure.job import Job, Program
+    from mnv3c.compiler.measure.outcome import Outcome
+    from mnv3c.compiler.pipeline import Compiler
+    from mnv3c.profiles.work import Work
+    from mnv3c.targets.device import CpuDevice
+
+
+def program_compiler(device: "CpuDevice", threads: int) -> "Compiler":
+    """The compiler of programs that are measured: with all known records, its messages on stderr."""
+    from mnv3c.compiler.pipeline import Compiler, Listener
+    from mnv3c.compiler.tune.metaschedule.traces import known_trace_folders
+    from mnv3c.compiler.tune.store import known_records
+    from mnv3c.targets.loader import load_target
+
+    return Compiler(
+        load_target(device.target),
+        device,
+        records=known_records(device),
+        listener=Listener(message=lambda text: typer.echo(text, err=True)),
+        traces=known_trace_folders(device),
+        threads=threads,
+    )
+
+
+def shell_library(compiler: "Compiler", folder: Path) -> Callable[[], Path]:
+    """What builds the library through which an RPC server runs programs, once and only where it is asked for."""
+    from mnv3c.compiler.transport.rpc import build_shell_library
+
+    return cache(lambda: build_shell_library(compiler.target.toolchain(compiler.device, "linux"), folder))
+
+
+class Show:
+    """Says on stderr what is going on; the bar only on a terminal."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar, self._task = bar, task
+
+    def message(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    def compiling(self, done: int, total: int) -> None:
+        """Move the bar while programs are compiled."""
+        self._bar.update(self._task, completed=done, total=total, description="compiling")
+
+    def outcome(self, outcome: "Outcome", done: int, total: int) -> None:
+        """Move the bar while they are measured, and say what failed."""
+        self._bar.update(self._task, completed=done, total=total, description="measuring")
+        if outcome.state == "failed":
+            self.message(f"{outcome.job.name} on {outcome.where.place}: {outcome.reason}")
+
+
+@contextmanager
+def showing() -> Iterator[Show]:
+    """Show a bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Without a terminal the bar would leave an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Show(bar, bar.add_task("compiling", total=None))
+
+
+def compiled_programs(
+    jobs: "Sequence[Job]", compiler: "Compiler", folder: Path, show: Show
+) -> "Mapping[Work, Program | str]":
+    """The program of each job, or why there is none."""
+    from mnv3c.compiler.measure.job import compile_job
+
+    programs: dict[Work, Program | str] = {}
+    for number, job in enumerate(jobs):
+        show.compiling(number, len(jobs))
+        try:
+            programs[job.work] = compile_job(job, compiler, folder / str(number))
+        except UserError as error:
+            programs[job.work] = str(error)
+    return programs
