@@ -64,7 +64,7 @@ def test_a_measured_table(mnv3c: Mnv3c, tmp_path: Path) -> None:
     first = next(index for index, line in enumerate(lines) if line.startswith("  - channels: {from"))
     last = next(index for index, line in enumerate(lines) if line.startswith("before_pool"))
     space.write_text("\n".join([*lines[:first], *lines[last:]]))
-    words = ("lut", "--space", space, "--on", "host", "-o", tmp_path / "t", "--json")
+    words = ("lut", "--space", space, "--on", "host", "--max-noise", "100%", "-o", tmp_path / "t", "--json")
     document = mnv3c(*words).document
     assert document["measured"] == document["entries"] == document["space"]["units"]
     entries = json.loads((tmp_path / "t" / "lut.json").read_text())["entries"]
@@ -87,6 +87,7 @@ def test_a_measured_table(mnv3c: Mnv3c, tmp_path: Path) -> None:
         (("-o", "t", *PIXEL, "--budget", "3"), "--budget is for --device PROFILE with --on PLACE"),
         (("-o", "t", *PIXEL, "--threads", "2"), "--target and --threads are for --on without --device"),
         (("-o", "t", "--device", "edgetpu-like", "--on", "host"), "'edgetpu-like' is an accelerator"),
+        (("-o", "t", "--on", "host", "--max-noise", "0"), "--max-noise: '0' is not a percentage above 0"),
         (("-o", "t", *PIXEL, "--format", "xml"), "--format: 'xml' is not one of json, ofa"),
         (("-o", "t", *PIXEL, "--format", "proxyless"), "a table of proxylessnas cannot hold 'conv2d"),
         (("-o", "t", *PIXEL, "--resolutions", "200..100"), "--resolutions must ascend within 8 to 4096"),

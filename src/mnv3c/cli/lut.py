@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnv3c.cli.measure_programs import MaxNoiseOption, noise_share
 from mnv3c.cli.profile_options import AsJson
 from mnv3c.graph.errors import MissingError, UserError
 
@@ -51,6 +52,7 @@ def lut(
     threads: Annotated[
         int | None, typer.Option(min=1, max=64, help="For --on alone: threads of the programs. Default 1.")
     ] = None,
+    max_noise: MaxNoiseOption = "5%",
     resolutions: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +95,7 @@ def lut(
     _make_folder(output)
     with _bar(_counted_text(counted)) as progress:
         request = Request(found, sides, output / _KEPT, progress)
-        table = _table(request, device, on, _Measuring(budget, target, threads, output))
+        table = _table(request, device, on, _Measuring(budget, target, threads, noise_share(max_noise), output))
     files = [path for name in dict.fromkeys(["json", *(formats or ())]) for path in EXPORTERS[name](table, output)]
     document = lut_json(table, files, counted, time.perf_counter() - began_s)
     if as_json:
@@ -139,11 +141,13 @@ class _Measuring:
     budget: int | None
     target: str | None
     threads: int | None
+    max_noise: float
     folder: Path
 
 
 def _table(request: "Request", device: str | None, on: str | None, measuring: _Measuring) -> "Table":
     from mnv3c.cli.lut_measured import measured_table, with_measured
+    from mnv3c.compiler.measure.settings import Settings
     from mnv3c.search.lut import emulated_table, predicted_table
     from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
@@ -152,14 +156,18 @@ def _table(request: "Request", device: str | None, on: str | None, measuring: _M
     if measuring.budget is not None and (device is None or on is None):
         raise UserError("--budget is for --device PROFILE with --on PLACE, which measures every entry without one")
     if device is None:
-        return measured_table(request, str(on), measuring.target, measuring.threads or 1, measuring.folder)
+        settings = Settings(measuring.threads or 1, max_noise=measuring.max_noise)
+        return measured_table(request, str(on), measuring.target, settings, measuring.folder)
     source = _source(device)
     if isinstance(source, AcceleratorDevice):
         if on is not None:
             raise UserError(f"--on measures programs on processors; '{source.name}' is an accelerator, and is emulated")
         return emulated_table(request, source)
     table = predicted_table(request, source)
-    return table if on is None else with_measured(table, source, on, measuring.budget, measuring.folder)
+    if on is None:
+        return table
+    settings = Settings(source.identity.threads, max_noise=measuring.max_noise)
+    return with_measured(table, source, on, measuring.budget, settings, measuring.folder)
 
 
 def _source(name: str) -> "Profile | AcceleratorDevice":

@@ -11,6 +11,7 @@ from mnv3c.graph.errors import MissingError, UserError
 if TYPE_CHECKING:
     from mnv3c.compiler.measure.job import Job
     from mnv3c.compiler.measure.outcome import Outcome
+    from mnv3c.compiler.measure.settings import Settings
     from mnv3c.profiles.lut.table import Entry, Table
     from mnv3c.profiles.lut.units import Unit
     from mnv3c.profiles.profile import Profile
@@ -23,7 +24,9 @@ _BEFORE = "before"
 _HOW = "units compiled alone and measured on {place}: the sum of the medians of their kernels, weights in near caches"
 
 
-def with_measured(table: "Table", profile: "Profile", place: str, budget: int | None, folder: Path) -> "Table":
+def with_measured(
+    table: "Table", profile: "Profile", place: str, budget: int | None, settings: "Settings", folder: Path
+) -> "Table":
     """The table with the least certain entries measured on a place; what is too noisy stays predicted.
 
     Raises UserError where the profile is not one of our own compiler's programs, MissingError where the place is gone.
@@ -38,7 +41,7 @@ def with_measured(table: "Table", profile: "Profile", place: str, budget: int | 
     wanted = widest(table, budget or _DEFAULT_BUDGET)
     device = _device_of(profile, place)
     resolutions = {entry.unit: entry.resolutions for entry in wanted}
-    measured = _measured(resolutions, device, profile.identity.threads, place, folder)
+    measured = _measured(resolutions, device, settings, place, folder)
     return mixed_table(table, measured, _HOW.format(place=place))
 
 
@@ -58,7 +61,7 @@ def _device_of(profile: "Profile", place: str) -> "CpuDevice":
     return host
 
 
-def measured_table(request: "Request", place: str, target: str | None, threads: int, folder: Path) -> "Table":
+def measured_table(request: "Request", place: str, target: str | None, settings: "Settings", folder: Path) -> "Table":
     """The table of which every entry is measured. Raises MissingError where one could not be, with what can be done."""
     from mnv3c.cli.device import chosen_device
     from mnv3c.profiles.lut.table import Table
@@ -67,11 +70,11 @@ def measured_table(request: "Request", place: str, target: str | None, threads: 
     from mnv3c.search.lut import units_of_space
 
     resolutions = units_of_space(request.space, request.resolutions)
-    measured = _measured(resolutions, chosen_device(target, None), threads, place, folder)
+    measured = _measured(resolutions, chosen_device(target, None), settings, place, folder)
     if missing := [unit for unit in resolutions if unit not in measured]:
         raise MissingError(
             f"{len(missing)} of {len(resolutions)} entries could not be measured, as '{missing[0]}'; the others are "
-            f"kept in {folder / _RECORDS}, and the same command goes on there"
+            f"kept in {folder / _RECORDS}, and the same command goes on there; --max-noise takes less certain ones"
         )
     record = RecordStore(folder / _RECORDS).records[-1]
     return Table(
@@ -84,21 +87,21 @@ def measured_table(request: "Request", place: str, target: str | None, threads: 
 
 
 def _measured(
-    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", threads: int, place: str, folder: Path
+    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", settings: "Settings", place: str, folder: Path
 ) -> "dict[Unit, Entry]":
     """The entries of what could be measured."""
     from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
     from mnv3c.compiler.measure.campaign import Campaign
     from mnv3c.compiler.measure.places import find_machines
-    from mnv3c.compiler.measure.settings import Patience, Settings
+    from mnv3c.compiler.measure.settings import Patience
     from mnv3c.profiles.record import RecordStore
 
     with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, showing() as show:
-        compiler = program_compiler(device, threads)
+        compiler = program_compiler(device, settings.threads)
         campaign = Campaign(
             find_machines([place], (), shell_library(compiler, Path(temporary))),
             "" if device.name == "host" else device.name,
-            Settings(threads),
+            settings,
             Patience(),
             lambda wanted: compiled_programs(wanted, compiler, Path(temporary), show),
             RecordStore(folder / _RECORDS),

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
-from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
+from mnv3c.cli.measure_programs import (
+    MaxNoiseOption,
+    compiled_programs,
+    noise_share,
+    program_compiler,
+    shell_library,
+    showing,
+)
 from mnv3c.cli.model import ModelOptions, load_model, with_model_options
 from mnv3c.cli.plan import list_plan, planned_jobs
 from mnv3c.cli.wide_console import wide_console
@@ -44,9 +51,7 @@ def measure(
         typer.Option(min=1, max=100000, help="Timed runs in a round. Default: as many as take 20 ms, 10 at least."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds, in which all take turns.")] = 15,
-    max_noise: Annotated[
-        str, typer.Option(metavar="PERCENT", help="A median that is less certain is measured longer, then refused.")
-    ] = "5%",
+    max_noise: MaxNoiseOption = "5%",
     layers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Measure layers alone: a file of layer keys, one a line.")
     ] = None,
@@ -85,7 +90,7 @@ def measure(
     if plan is not None and pool is not None:
         list_plan(pool, plan, prior, as_json)
         return
-    settings = Settings(threads, runs, rounds, 4 * rounds, _share(max_noise), cpu)
+    settings = Settings(threads, runs, rounds, 4 * rounds, noise_share(max_noise), cpu)
     chosen = chosen_device(target, device)
     with tempfile.TemporaryDirectory(prefix="mnv3c-measure-") as folder:
         work = Path(folder)
@@ -165,16 +170,6 @@ def _job_json(outcome: "Outcome") -> dict[str, Any]:
         "additivity_error": outcome.additivity_error,
         "refused_layers": list(outcome.refused),
     }
-
-
-def _share(text: str) -> float:
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = -1.0
-    if not 0 < percent <= 100:
-        raise UserError(f"--max-noise: '{text}' is not a percentage above 0 and up to 100, as in 5%")
-    return percent / 100
 
 
 def _print_summary(outcomes: "Sequence[Outcome]", path: Path | None) -> None:

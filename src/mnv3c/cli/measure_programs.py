@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from mnv3c.compiler.pipeline import Compiler
     from mnv3c.profiles.work import Work
     from mnv3c.targets.device import CpuDevice
+
+MaxNoiseOption = Annotated[
+    str,
+    typer.Option(
+        "--max-noise", metavar="PERCENT", help="A median that is less certain is measured longer, then refused."
+    ),
+]
+
+
+def noise_share(text: str) -> float:
+    """The share that `--max-noise` asks for. Raises UserError where it is not a percentage."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 < percent <= 100:
+        raise UserError(f"--max-noise: '{text}' is not a percentage above 0 and up to 100, as in 5%")
+    return percent / 100
 
 
 def program_compiler(device: "CpuDevice", threads: int) -> "Compiler":
