@@ -18,11 +18,13 @@ from mnv3c.graph.networks import mobilenet_v3
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.passes.quantize import Quantize
+from mnv3c.search.cluster import open_workers
+from mnv3c.search.sweep import places_of, sweep
 from mnv3c.targets.edgetpu.backend import backend
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
 from mnv3c.targets.edgetpu.emulate import emulate
 from mnv3c.targets.edgetpu.settings import find_accelerator
-from mnv3c.targets.edgetpu.sweep import Workload, grid, sweep
+from mnv3c.targets.edgetpu.sweep import Workload, grid
 from mnv3c.targets.registry import device_names
 
 # Median latency in ms of V1 and V2 1.0 at 224, int8, by the machine that the Edge TPU is plugged into; "Performance
@@ -67,7 +69,10 @@ def speed(repeats: int, points: int) -> None:
         print(f"timing V3-Large on {name}: median {statistics.median(times_ms):.1f} ms, best {min(times_ms):.1f}")
     configurations = grid(SWEEP)[:points]
     begin = time.perf_counter()
-    refused = sum(bool(point.problem) for point in sweep([large], find_accelerator("edgetpu-like"), configurations))
+    with open_workers() as workers:
+        places = places_of([large], configurations)
+        found = sweep([large], find_accelerator("edgetpu-like"), places, workers)
+        refused = sum(bool(point.problem) for _, point in found)
     seconds = time.perf_counter() - begin
     print(f"sweep of {len(configurations)} configurations ({refused} refused): {seconds:.1f} s")
     execution(find_accelerator("edgetpu-like"))

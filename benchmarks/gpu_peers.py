@@ -6,31 +6,38 @@ Every layer runs in turn on each side, all of the network in each round, so that
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from command_line import run_command_line
-from gpu_race.launches import OpenCl, Ready
-from gpu_race.our_kernels import distinct, lowered, our_kernels, result_of, work_groups
+from gpu_race.launches import Ready
+from gpu_race.our_kernels import distinct, lowered, our_kernels, result_of
 from gpu_race.relax_layer import laid_out, weights_laid_out
 from gpu_race.tvm_default import default_kernels
 from peers.network import option_words
 from peers.report import describe_machine
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
-from mnv3c.compiler.lower import KernelCall
+from mnv3c.compiler.lower import Choose, KernelCall, first_guess
+from mnv3c.compiler.opencl.target import load_opencl_target
+from mnv3c.compiler.opencl.tune.choice import PoclChoice
+from mnv3c.compiler.opencl.tune.device import PoclDevice
+from mnv3c.compiler.opencl.tune.pocl import Pocl
+from mnv3c.compiler.opencl.tune.session import tune_on_pocl
+from mnv3c.compiler.tune.store import RecordStore
+from mnv3c.compiler.tune.tuner import Progress
+from mnv3c.compiler.tune.work import candidate_name
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.ir import Array, Graph
 from mnv3c.graph.reference import evaluate
 from mnv3c.graph.tensor import Layout
 from mnv3c.graph.whole_file import write_whole
 from mnv3c.targets.gpu.device import GpuDevice
-from mnv3c.targets.gpu.grid import Size
 from mnv3c.targets.gpu.target import GpuTarget
 from mnv3c.targets.registry import find_device
 
@@ -43,15 +50,17 @@ _SIDES: tuple[Side, ...] = ("tvm", "first", "tuned")
 class Layer:
     """A different layer of the network, ready on both sides; `why_not` is why TVM has no kernel for it.
 
-    `groups` are work-groups of our kernel, the first guess first.
+    `tuned` is `first` where the records choose the first guess.
     """
 
     call: KernelCall
+    tuned_call: KernelCall
     count: int
-    tvm: Ready | None
-    why_not: str
-    groups: Mapping[Size, Ready]
-    tvm_launches: int
+    first: Ready
+    tuned: Ready
+    tvm: Ready | None = None
+    why_not: str = ""
+    tvm_launches: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ class Row:
     tvm_us: float | None
     first_us: float
     tuned_us: float
-    first_group: Size
-    tuned_group: Size
+    first_kernel: str
+    tuned_kernel: str
     why_not: str
     rounds_us: Mapping[str, tuple[float, ...]]
 
@@ -98,14 +107,20 @@ def gpu_peers(
     tvm_layout: Annotated[str, typer.Option(metavar="NCHW|NHWC", help="The layout that TVM is given.")] = "NCHW",
     layers: Annotated[int | None, typer.Option(min=1, help="Only so many different layers, from the first.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each times every layer on every side.")] = 12,
-    tries: Annotated[int, typer.Option(min=1, help="Rounds before those, which choose the work-groups.")] = 5,
+    tune: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0.0, help="How long to tune before; 0: with the records as they are."),
+    ] = 240.0,
+    records: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the tuner's records are. Default: your own.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write every round's times here too.")
     ] = None,
 ) -> None:
     """Time our kernels of a network's layers beside those of TVM's default GPU pipeline (dlight), by OpenCL events.
 
-    Our work-groups are chosen in rounds of their own, before those that are reported.
+    Ours are the first guesses and, beside them, what mnv3c tune chooses of tiles and work-groups, before the race.
 
     Example: python benchmarks/gpu_peers.py large --rounds 12 --json rows.json
     """
@@ -113,63 +128,77 @@ def gpu_peers(
         raise UserError(f"--tvm-layout: '{tvm_layout}' is not NCHW or NHWC")
     layout: Layout = "NCHW" if tvm_layout == "NCHW" else "NHWC"
     gpu = find_device(device, kind=GpuDevice)
-    opencl = OpenCl()
-    machine = describe_machine() | {"opencl": opencl.platform, "opencl_device": opencl.device}
-    ready = list(_layers(load_model(model, options), gpu, opencl, layout, layers))
-    found = _race(ready, tries, rounds)
+    pocl, graph = Pocl(), load_model(model, options)
+    machine = describe_machine() | {"opencl": pocl.version, "opencl_device": pocl.device}
+    choice, counts = _tuned(graph, gpu, records, tune)
+    ready = list(_layers(graph, gpu, choice.choose, pocl, layout, layers))
+    found = _race(ready, rounds)
     name = " ".join((Path(model).name, *option_words(options)))
-    typer.echo(_report(name, found, opencl, device, layout), nl=False)
+    typer.echo(_report(name, found, pocl, device, layout, counts), nl=False)
     if json_file is not None:
-        settings = {"model": name, "device": device, "tvm_layout": layout, "rounds": rounds, "tries": tries}
+        settings = {"model": name, "device": device, "tvm_layout": layout, "rounds": rounds, "tuned": counts}
         document = {"machine": machine, **settings, "rows": [asdict(row) for row in found.rows]}
         write_whole(json_file, json.dumps(document, indent=1) + "\n")
 
 
-def _layers(graph: Graph, device: GpuDevice, opencl: OpenCl, layout: Layout, most: int | None) -> Iterator[Layer]:
+def _tuned(graph: Graph, device: GpuDevice, records: Path | None, budget_s: float) -> tuple[PoclChoice, str]:
+    """What the tuner's records choose, after so many seconds more of tuning, and what those brought."""
+    target = load_opencl_target(device.target)
+    store = RecordStore(records or PoclDevice.here(target, device).records_path)
+
+    def progress(found: Progress) -> None:
+        _progress(f"tuning for {found.elapsed_s:.0f} of {budget_s:.0f} s, {found.measured} kernels measured")
+
+    counts = "not tuned now"
+    if budget_s > 0:
+        result = tune_on_pocl(graph, target, device, store, budget_s, progress)
+        counts = f"{result.measured} kernels measured in {result.seconds:.0f} s, {result.failed} failed"
+        counts += f", {result.reused} known before"
+    return PoclChoice(store.records, target, device), counts
+
+
+def _layers(
+    graph: Graph, device: GpuDevice, choose: Choose, pocl: Pocl, layout: Layout, most: int | None
+) -> Iterator[Layer]:
     target = GpuTarget(device.target)
-    network = lowered(graph, target, device)
-    for number, (call, count) in enumerate(list(distinct(network))[:most]):
+    network, tuned = (lowered(graph, target, device, each) for each in (first_guess, choose))
+    for number, (call, tuned_call, count) in enumerate(list(distinct(network, tuned))[:most]):
         _progress(f"preparing {call.layer}")
         rng = np.random.default_rng(number)
         inputs = [rng.standard_normal(tensor.type.shape, np.float32) for tensor in call.inputs]
         weights = network.graph.weights_of(call.nodes[0]) if call.nodes else {}
-        groups = {
-            group: opencl.ready(our_kernels(call, group, inputs, weights, target, device))
-            for group in work_groups(_candidate(call), device)
-        }
+        first = best = Ready.of(pocl, our_kernels(call, inputs, weights, target, device))
+        if tuned_call.candidate != call.candidate:
+            best = Ready.of(pocl, our_kernels(tuned_call, inputs, weights, target, device))
+        layer = Layer(call, tuned_call, count, first, best)
         if not call.nodes:
-            yield Layer(call, count, None, "a conversion between layouts, which TVM is spared", groups, 0)
+            yield replace(layer, why_not="a conversion between layouts, which TVM is spared")
             continue
         expected = np.asarray(evaluate(call.nodes[0].op, inputs, weights))
-        for group, kernel in groups.items():
-            _require_equal(f"{call.layer}, work-group {group}", result_of(call, kernel.result()), expected)
-        yield _beside_tvm(call, count, inputs, weights, expected, groups, opencl, layout)
+        for each, kernel in ((call, first), (tuned_call, best)):
+            what = f"{call.layer}, {candidate_name(each.candidate)}"
+            _require_equal(what, result_of(each, kernel.result(), target), expected)
+        yield _beside_tvm(layer, inputs, weights, expected, pocl, layout)
 
 
 def _beside_tvm(
-    call: KernelCall,
-    count: int,
+    layer: Layer,
     inputs: Sequence[Array],
     weights: Mapping[str, Array],
     expected: Array,
-    groups: Mapping[Size, Ready],
-    opencl: OpenCl,
+    pocl: Pocl,
     layout: Layout,
 ) -> Layer:
-    op = call.nodes[0].op
+    op = layer.call.nodes[0].op
     given = {f"input{number}": laid_out(x, layout) for number, x in enumerate(inputs)}
     try:
         made = default_kernels(op, given | weights_laid_out(op, weights, layout), expected.size, layout)
     except UserError as error:
-        return Layer(call, count, None, str(error), groups, 0)
-    tvm = opencl.ready(made)
+        return replace(layer, why_not=str(error))
+    tvm = Ready.of(pocl, made)
     wanted = laid_out(expected, layout)
-    _require_equal(f"TVM's {call.layer}", tvm.result().reshape(wanted.shape), wanted)
-    return Layer(call, count, tvm, "", groups, len(made.launches))
-
-
-def _candidate(call: KernelCall) -> Any:
-    return call.candidate
+    _require_equal(f"TVM's {layer.call.layer}", tvm.result().reshape(wanted.shape), wanted)
+    return replace(layer, tvm=tvm, tvm_launches=len(made.launches))
 
 
 def _require_equal(what: str, got: Array, expected: Array) -> None:
@@ -178,36 +207,23 @@ def _require_equal(what: str, got: Array, expected: Array) -> None:
         raise MissingError(f"{what}: error {error:.1e}, over {_TOLERANCE:.0e}: its time would say nothing")
 
 
-def _race(layers: Sequence[Layer], tries: int, rounds: int) -> Found:
-    chosen = [_best_group(layer, tries) for layer in layers]
+def _race(layers: Sequence[Layer], rounds: int) -> Found:
     times: list[dict[str, list[float]]] = [{side: [] for side in _SIDES} for _ in layers]
     # Every order in turn, so that nobody follows the same other more often than it is followed.
     orders = list(permutations(_SIDES))
     for number in range(rounds):
         _progress(f"round {number + 1} of {rounds}")
-        for layer, group, found in zip(layers, chosen, times, strict=True):
-            first, tuned = next(iter(layer.groups.values())), layer.groups[group]
-            kernels: dict[Side, Ready | None] = {"tvm": layer.tvm, "first": first, "tuned": tuned}
+        for layer, found in zip(layers, times, strict=True):
+            kernels: dict[Side, Ready | None] = {"tvm": layer.tvm, "first": layer.first, "tuned": layer.tuned}
             for side in orders[number % len(orders)]:
                 kernel = kernels[side]
                 # A first guess that stays has one time, not two whose difference would be chance.
-                if kernel is not None and (side != "tuned" or tuned is not first):
+                if kernel is not None and (side != "tuned" or layer.tuned is not layer.first):
                     found[side].append(_warm_us(kernel))
-            if tuned is first:
+            if layer.tuned is layer.first:
                 found["tuned"].append(found["first"][-1])
     _progress("")
-    return Found(tuple(map(_row, layers, chosen, times)))
-
-
-def _best_group(layer: Layer, tries: int) -> Size:
-    if len(layer.groups) == 1:
-        return next(iter(layer.groups))
-    _progress(f"choosing a work-group of {layer.call.layer}")
-    times: dict[Size, list[float]] = {group: [] for group in layer.groups}
-    for _ in range(tries):
-        for group, kernel in layer.groups.items():
-            times[group].append(_warm_us(kernel))
-    return min(times, key=lambda group: median(times[group]))
+    return Found(tuple(map(_row, layers, times)))
 
 
 def _warm_us(kernel: Ready) -> float:
@@ -216,30 +232,25 @@ def _warm_us(kernel: Ready) -> float:
     return kernel.time_us()
 
 
-def _row(layer: Layer, group: Size, times: Mapping[str, Sequence[float]]) -> Row:
+def _row(layer: Layer, times: Mapping[str, Sequence[float]]) -> Row:
     call = layer.call
     return Row(
         name=call.layer,
-        kind=_kind(call),
+        kind=call.candidate.family,
         shape=call.shape,
         count=layer.count,
         tvm_launches=layer.tvm_launches,
         tvm_us=median(times["tvm"]) if times["tvm"] else None,
         first_us=median(times["first"]),
         tuned_us=median(times["tuned"]),
-        first_group=next(iter(layer.groups)),
-        tuned_group=group,
+        first_kernel=candidate_name(call.candidate),
+        tuned_kernel=candidate_name(layer.tuned_call.candidate),
         why_not=layer.why_not,
         rounds_us={side: tuple(found) for side, found in times.items()},
     )
 
 
-def _kind(call: KernelCall) -> str:
-    """The kernel family that our target takes it with; it tells depthwise, pointwise and others apart."""
-    return str(_candidate(call).family)
-
-
-def _report(name: str, found: Found, opencl: OpenCl, device: str, layout: Layout) -> str:
+def _report(name: str, found: Found, pocl: Pocl, device: str, layout: Layout, counts: str) -> str:
     header = ("layers", "number", "TVM ms", "first guess ms", "tuned ms", "TVM / first", "TVM / tuned")
     rows = found.compared
     kinds = dict.fromkeys(row.kind for row in rows)
@@ -254,8 +265,8 @@ def _report(name: str, found: Found, opencl: OpenCl, device: str, layout: Layout
         if row.tvm_us is None
     )
     setting = (
-        f"{name}, fp32, kernels alone, on {opencl.platform}, {opencl.device}: this CPU, and no phone. Ours are shaped"
-        f" for {device}; TVM's are scheduled by dlight, {layout}.\n"
+        f"{name}, fp32, kernels alone, on {pocl.version}, {pocl.device}: this CPU, and no phone. Ours are shaped"
+        f" for {device}; TVM's are scheduled by dlight, {layout}. Tuned: {counts}.\n"
     )
     return f"{table}{absent}\n{setting}"
 

@@ -4,6 +4,7 @@ from mnv3c.graph.activation import RELU6
 from mnv3c.graph.initialise import initialise
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.networks.builder import Builder
+from mnv3c.graph.networks.rewrites import make_divisible
 from mnv3c.graph.ops import Add, Dense, Flatten, GlobalAveragePool, Input
 
 # (output channels, stride), table 1 of "MobileNets" (arXiv 1704.04861).
@@ -28,19 +29,18 @@ def mobilenet_v1(resolution: int = 224, classes: int = 1000, seed: int | None = 
     return _classified("mobilenet_v1", builder, x, classes, seed)
 
 
-def mobilenet_v2(resolution: int = 224, classes: int = 1000, seed: int | None = 0) -> Graph:
-    """MobileNetV2 1.0: 300 M MACs and 3.5 M parameters at 224."""
+def mobilenet_v2(resolution: int = 224, classes: int = 1000, seed: int | None = 0, width: float = 1.0) -> Graph:
+    """MobileNetV2: at 224 and width 1.0 300 M MACs and 3.5 M parameters; its 1280 layer only grows with the width."""
     builder = Builder()
     x = builder.add("input", Input((1, resolution, resolution, 3)))
-    x = builder.conv("stem", x, 32, RELU6, kernel=3, stride=2)
+    x = builder.conv("stem", x, make_divisible(32 * width), RELU6, kernel=3, stride=2)
     number = 0
     for expansion, channels, repeats, first_stride in V2_STAGES:
         for repeat in range(repeats):
             number += 1
-            x = _inverted_residual(
-                builder, f"block{number}", x, expansion, channels, first_stride if repeat == 0 else 1
-            )
-    x = builder.conv("last", x, 1280, RELU6)
+            stride = first_stride if repeat == 0 else 1
+            x = _inverted_residual(builder, f"block{number}", x, expansion, make_divisible(channels * width), stride)
+    x = builder.conv("last", x, make_divisible(1280 * max(1.0, width)), RELU6)
     return _classified("mobilenet_v2", builder, x, classes, seed)
 
 

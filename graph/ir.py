@@ -87,6 +87,11 @@ class Graph:
         object.__setattr__(self, "_types", MappingProxyType(_infer(self.nodes)))
         object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
 
+    def __reduce__(self) -> tuple[type["Graph"], tuple[object, ...]]:
+        """To other processes goes what it is made of; the views cannot be pickled."""
+        weights, names = dict(self.weights), self.output_names
+        return Graph, (self.name, self.nodes, self.outputs, weights, self.output_layout, self.preprocessing, names)
+
     def __getitem__(self, name: str) -> Node:
         if name not in self._digraph:
             raise GraphError(f"graph '{self.name}' has no node '{name}'")

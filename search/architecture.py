@@ -7,6 +7,7 @@ from mnv3c.graph.networks.mobilenet_v3 import classifier_of_table
 from mnv3c.graph.networks.options import NetworkOptions
 from mnv3c.graph.networks.rewrites import specialised
 from mnv3c.graph.networks.tables import Table
+from mnv3c.search.recognise import recognise
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class Architecture:
     def of(cls, options: NetworkOptions) -> "Architecture":
         """The network of these options, of which the head must be a classifier."""
         return cls(specialised(options), options.size, options.class_count, options.name)
+
+    @classmethod
+    def of_graph(cls, graph: Graph) -> "Architecture":
+        """The network that a graph is, weights and batch norms aside. Raises UserError as `recognise` does."""
+        found = recognise(graph)
+        return cls(found.table, found.size, found.classes, graph.name)
 
     @property
     def widths(self) -> str:

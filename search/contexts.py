@@ -5,9 +5,8 @@ are planned or emulated, as many as have every unit of a space (`cover`), and a 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import fsum, sqrt
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +21,10 @@ from mnv3c.profiles.lut.table import Entry, Provenance
 from mnv3c.profiles.lut.units import Unit
 from mnv3c.profiles.work import parse_work
 from mnv3c.search.cover import covering
-from mnv3c.search.latency import ProfileLatency
-from mnv3c.search.space import Space
+from mnv3c.search.latency import EmulatedLatency, ProfileLatency
+from mnv3c.search.space import Space, Subnet
+from mnv3c.search.workers import HERE, Workers, work_kept_in
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
-from mnv3c.targets.edgetpu.emulate import emulate
-from mnv3c.targets.edgetpu.sweep import Workload
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,11 @@ class EmulatedLayers:
     @property
     def identity(self) -> str:
         """The device's name and a digest of its numbers."""
-        return f"emulator {self.device.name} {sha256(self.device.model_dump_json().encode()).hexdigest()[:12]}"
+        return EmulatedLatency(self.device).identity
 
     def costs(self, fused: Graph) -> dict[str, Cost]:
         """As `Judge.costs`."""
-        workload = Workload.of(fused)
-        result = emulate(workload.name, workload.jobs, workload.outputs, self.device)
+        result = EmulatedLatency(self.device).emulation(fused)
         times_ms = {layer.name: layer.cycles / result.clock_hz * 1e3 for layer in result.layers}
         return {name: Cost(ms, ms, ms) for name, ms in times_ms.items()}
 
@@ -127,41 +124,103 @@ class Context:
     costs: tuple[tuple[Unit, Cost], ...]
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network of the cover for a resolution; `number` counts them."""
+
+    resolution: int
+    number: int
+    subnet: Subnet
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What each unit of a network of a space takes in it: a function that can be sent to other machines."""
+
+    space: Space
+    judge: Judge
+
+    def __call__(self, network: Network) -> tuple[tuple[Unit, Cost], ...]:
+        """Raises UserError for a layer that the judge does not know, naming the network."""
+        graph = run_passes(self.space.graph(network.subnet, network.resolution), default_passes())
+        try:
+            return unit_costs(graph, self.space.units(network.subnet, network.resolution), self.judge)
+        except UserError as error:
+            where = f"space '{self.space.name}', network {network.number} at {network.resolution}"
+            raise UserError(f"{where}: {error}") from None
+
+
 def entries_in_context(
     space: Space,
     resolutions: Sequence[int],
     judge: Judge,
     store: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    workers: Workers = HERE,
 ) -> tuple[Entry, ...]:
     """An entry for each unit of all networks for these resolutions, in the order of `Space.units_of_all`.
 
-    Networks in `store` are not judged again, and each is kept there when it is done; `progress` hears how many are.
+    Networks in `store` are not judged again, and each is kept there when it is done, in whatever order the workers
+    finish them; `progress` hears how many are.
 
-    Raises UserError for a layer that the judge does not know, MissingError where the store cannot be written.
+    Raises UserError for a layer that the judge does not know: networks that are being judged by then are finished and
+    kept. MissingError where the store cannot be written, or the workers are lost.
     """
     kept = JsonlStore(store, _LINES) if store is not None else None
     known = {_LINES.key(context): context for context in kept.records} if kept else {}
-    found: dict[Unit, list[Cost]] = {}
-    sides: dict[Unit, list[int]] = {}
-    done = 0
-    for resolution in resolutions:
-        for unit in space.units_of_all(resolution):
-            found.setdefault(unit, [])
-            sides.setdefault(unit, []).append(resolution)
-        for number, subnet in enumerate(covering(space, resolution)):
-            key = (space.digest, judge.identity, resolution, number)
-            if (context := known.get(key)) is None:
-                graph = run_passes(space.graph(subnet, resolution), default_passes())
-                costs = unit_costs(graph, space.units(subnet, resolution), judge)
-                context = Context(space.digest, judge.identity, resolution, number, costs)
-                if kept:
-                    kept.append(context)
-            for unit, cost in context.costs:
-                found[unit].append(cost)
-            done += 1
-            progress(done)
-    return tuple(_entry(unit, costs, judge.provenance, tuple(sides[unit])) for unit, costs in found.items())
+    tally = _Tally.of(space, resolutions, progress)
+    problems: list[UserError] = []
+
+    def unknown() -> Iterator[Network]:
+        for resolution in resolutions:
+            for number, subnet in enumerate(covering(space, resolution)):
+                if problems:
+                    return
+                if context := known.get((space.digest, judge.identity, resolution, number)):
+                    tally.add(context)
+                else:
+                    yield Network(resolution, number, subnet)
+
+    with work_kept_in(store):
+        for network, costs in workers.map(NetworkCosts(space, judge), unknown()):
+            if isinstance(costs, UserError):
+                problems.append(costs)
+                continue
+            context = Context(space.digest, judge.identity, network.resolution, network.number, costs)
+            if kept:
+                kept.append(context)
+            tally.add(context)
+    if problems:
+        raise problems[0]
+    return tally.entries(judge.provenance)
+
+
+@dataclass
+class _Tally:
+    """What each unit took in the networks so far; in which order they come does not matter."""
+
+    found: dict[Unit, list[Cost]]
+    sides: dict[Unit, list[int]]
+    progress: Callable[[int], None]
+    done: int = 0
+
+    @staticmethod
+    def of(space: Space, resolutions: Sequence[int], progress: Callable[[int], None]) -> "_Tally":
+        tally = _Tally({}, {}, progress)
+        for resolution in resolutions:
+            for unit in space.units_of_all(resolution):
+                tally.found.setdefault(unit, [])
+                tally.sides.setdefault(unit, []).append(resolution)
+        return tally
+
+    def add(self, context: Context) -> None:
+        for unit, cost in context.costs:
+            self.found[unit].append(cost)
+        self.done += 1
+        self.progress(self.done)
+
+    def entries(self, provenance: Provenance) -> tuple[Entry, ...]:
+        return tuple(_entry(unit, costs, provenance, tuple(self.sides[unit])) for unit, costs in self.found.items())
 
 
 def unit_costs(fused: Graph, units: Sequence[Unit], judge: Judge) -> tuple[tuple[Unit, Cost], ...]:
@@ -185,7 +244,7 @@ def _width(widths: Sequence[float], correlation: float) -> float:
 
 
 def _entry(unit: Unit, costs: Sequence[Cost], provenance: Provenance, resolutions: tuple[int, ...]) -> Entry:
-    """The mean over contexts; its interval holds every context's."""
+    """The mean over contexts, rounded once whatever their order; its interval holds every context's."""
     p50_ms = fsum(cost.p50_ms for cost in costs) / len(costs)
     low_ms, high_ms = min(cost.low_ms for cost in costs), max(cost.high_ms for cost in costs)
     return Entry(

@@ -1,4 +1,7 @@
-"""The latency of a network, as a search asks for it: a callable on graphs, with a text that says what it stands on."""
+"""The latency of a network, as a search asks for it: a callable on graphs, with a text that says what it stands on.
+
+Here are predictions and emulations; `tabulated` has latencies from tables.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +22,10 @@ from mnv3c.profiles.predict import NetworkPrediction, predict_network, predict_t
 from mnv3c.profiles.profile import Profile
 from mnv3c.profiles.profile_file import profile_text
 from mnv3c.targets.device import CpuDevice
+from mnv3c.targets.edgetpu.device import AcceleratorDevice
+from mnv3c.targets.edgetpu.emulate import emulate
+from mnv3c.targets.edgetpu.emulation import Emulation
+from mnv3c.targets.edgetpu.sweep import Workload
 from mnv3c.targets.loader import load_target
 from mnv3c.targets.registry import HOST, devices, find_device, target_names
 
@@ -64,11 +71,40 @@ class ProfileLatency:
         keys = [layer_key(fused, node) for node in nodes]
         return predict_network(self.profile, [node.name for node in nodes], keys)
 
+    def with_planner(self) -> "ProfileLatency":
+        """This, having found the device and the records: a copy that is sent elsewhere then plans as this machine does.
+
+        Raises UserError as `prediction`.
+        """
+        _ = self._planner
+        return self
+
     @cached_property
     def _planner(self) -> tuple[CpuDevice, RecordedChoice]:
         """The device and the kernels that the compiler would choose on it; TVM is not needed to choose."""
         device = measured_device(self.profile.model.physics, device_of_class(self.profile))
         return device, RecordedChoice(known_records(device), device, self.profile.identity.threads)
+
+
+@dataclass(frozen=True)
+class EmulatedLatency:
+    """What the emulator of an accelerator says of graphs, at the device's clock."""
+
+    device: AcceleratorDevice
+
+    @property
+    def identity(self) -> str:
+        """The device's name and a digest of its numbers."""
+        return f"emulator {self.device.name} {sha256(self.device.model_dump_json().encode()).hexdigest()[:12]}"
+
+    def __call__(self, graph: Graph) -> float:
+        """Emulated milliseconds. Raises UserError for a layer that cannot be emulated."""
+        return self.emulation(run_passes(graph, default_passes())).total_ms
+
+    def emulation(self, fused: Graph) -> Emulation:
+        """The emulation of a graph after the default passes. Raises UserError likewise."""
+        workload = Workload.of(fused)
+        return emulate(workload.name, workload.jobs, workload.outputs, self.device)
 
 
 def device_of_class(profile: Profile) -> CpuDevice:

@@ -8,15 +8,14 @@ from random import Random
 import numpy as np
 
 from mnv3c.graph.ir import Graph
-from mnv3c.graph.passes.default import default_passes
-from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.profiles.lut.predicted import predicted_entries
 from mnv3c.profiles.lut.table import PROVENANCES, Additivity, Entry, Table
-from mnv3c.profiles.lut.units import Unit, units_of_graph
+from mnv3c.profiles.lut.units import Unit
 from mnv3c.profiles.profile import Identity, Profile
-from mnv3c.search.contexts import EmulatedLayers, Judge, PlannedKernels, entries_in_context, unit_costs
-from mnv3c.search.latency import ProfileLatency
+from mnv3c.search.contexts import EmulatedLayers, Judge, PlannedKernels, entries_in_context
+from mnv3c.search.latency import EmulatedLatency, ProfileLatency
 from mnv3c.search.space import Space
+from mnv3c.search.workers import HERE, Workers
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
 # Random networks by which a table is checked.
@@ -30,29 +29,16 @@ def _silent(done: int) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """A table that is wanted: of which space, for images of which sides; where finished work is kept, if anywhere."""
+    """A table that is wanted: of which space, for images of which sides; where finished work is kept, if anywhere.
+
+    Networks that are judged as a whole are judged by `workers`.
+    """
 
     space: Space
     resolutions: tuple[int, ...]
     store: Path | None = None
     progress: Progress = _silent
-
-
-@dataclass(frozen=True)
-class TableLatency:
-    """A table as the latency of graphs, for searches."""
-
-    table: Table
-
-    @property
-    def identity(self) -> str:
-        """What a search that is resumed must find again: the space, the device, and what the entries stand on."""
-        made_by = "; ".join(f"{kind} {text}" for kind, text in self.table.made_by.items())
-        return f"table {self.table.space} {self.table.identity.device} {made_by}"
-
-    def __call__(self, graph: Graph) -> float:
-        """Milliseconds. Raises UserError naming the units that the table has no entry for."""
-        return self.table.latency_ms(units_of_graph(graph))
+    workers: Workers = HERE
 
 
 def units_of_space(space: Space, resolutions: Sequence[int]) -> dict[Unit, tuple[int, ...]]:
@@ -72,7 +58,7 @@ def predicted_table(request: Request, profile: Profile) -> Table:
     """
     latency = ProfileLatency(profile)
     if profile.model.physics.unit == "kernel":
-        entries = _in_context(request, PlannedKernels(latency))
+        entries = _in_context(request, PlannedKernels(latency.with_planner()))
     else:
         entries = tuple(predicted_entries(profile, units_of_space(request.space, request.resolutions)))
     overhead, correlation = profile.overhead, profile.intervals.correlation
@@ -102,12 +88,7 @@ def emulated_table(request: Request, device: AcceleratorDevice) -> Table:
         made_by={"emulated": judge.identity},
         correlation=judge.correlation,
     )
-
-    def whole_ms(graph: Graph) -> float:
-        fused = run_passes(graph, default_passes())
-        return sum(cost.p50_ms for _, cost in unit_costs(fused, units_of_graph(fused), judge))
-
-    return _checked(table, request, whole_ms)
+    return _checked(table, request, EmulatedLatency(device))
 
 
 def widest(table: Table, count: int) -> tuple[Entry, ...]:
@@ -130,7 +111,8 @@ def mixed_table(table: Table, measured: Mapping[Unit, Entry], how: str) -> Table
 
 
 def _in_context(request: Request, judge: Judge) -> tuple[Entry, ...]:
-    return entries_in_context(request.space, request.resolutions, judge, request.store, request.progress)
+    space, sides = request.space, request.resolutions
+    return entries_in_context(space, sides, judge, request.store, request.progress, request.workers)
 
 
 def _checked(table: Table, request: Request, whole_ms: Callable[[Graph], float]) -> Table:

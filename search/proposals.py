@@ -85,6 +85,11 @@ def with_width(table: Table, knob: Knob, width: int) -> Table:
     return replace(table, stem=stem, blocks=tuple(blocks))
 
 
+def widths_below(width: int, divisor: int) -> range:
+    """The multiples of `divisor` that are narrower, widest first."""
+    return range((width - 1) // divisor * divisor, 0, -divisor)
+
+
 def proposals(table: Table, latency: LatencyOf, least_cut_ms: float, divisor: int = 8) -> Iterator[Proposal]:
     """For each knob that can do it, the largest width (a multiple of `divisor`) that cuts at least so much.
 
@@ -92,8 +97,7 @@ def proposals(table: Table, latency: LatencyOf, least_cut_ms: float, divisor: in
     """
     structure, before_ms = _structure(table), latency(table)
     for knob in knobs(table):
-        now = width_of(table, knob)
-        for width in range((now - 1) // divisor * divisor, 0, -divisor):
+        for width in widths_below(width_of(table, knob), divisor):
             smaller = with_width(table, knob, width)
             if _structure(smaller) != structure:
                 continue

@@ -159,9 +159,14 @@ class CpuDevice(Device):
         return float(self.clock_hz.max * self.vector.fma_pipes * self.lanes(32) * 2)
 
     @property
+    def device_class(self) -> str:
+        """The core that LLVM generates code for: devices of one class share tuning records."""
+        return self.llvm.cpu
+
+    @property
     def core_class(self) -> str:
-        """The target and the core that LLVM generates code for: devices of one class share tuning records."""
-        return f"{self.target}-{self.llvm.cpu}"
+        """The target and the device class: what the files of records are called."""
+        return f"{self.target}-{self.device_class}"
 
     @property
     def processor_name(self) -> str:

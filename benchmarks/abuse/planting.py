@@ -11,7 +11,8 @@ from tests.compiler.tune.hostile import CRIMES, RARER_CRIMES, Hostile
 
 from abuse.claims import Claim, Outcome
 from mnv3c.compiler.cache import FileCache
-from mnv3c.compiler.tune.measure import HostMeasure, Measure, Measurement, Trial
+from mnv3c.compiler.tune.host_measure import HostMeasure
+from mnv3c.compiler.tune.measure import Measure, Measurement, Trial
 from mnv3c.compiler.tune.record import Record
 from mnv3c.compiler.tune.session import host_title
 from mnv3c.compiler.tune.space import Space, Task

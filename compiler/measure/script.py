@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mnv3c.graph.errors import MissingError
+
 _RAN = re.compile(r"@begin (?P<tag>\S+)\n(?P<text>.*?)@status (?P=tag) (?P<status>\d+)\n", re.DOTALL)
 _FILE = re.compile(r"^@file (\S+) +(\d+)$", re.MULTILINE)
 _FOLDER = re.compile(r"^@folder (/.*)$", re.MULTILINE)
@@ -72,6 +74,14 @@ def opened(text: str) -> Opened | None:
         return None
     sizes = {name: int(size) for name, size in _FILE.findall(text)}
     return Opened(_SPELLINGS.get(machine[1], machine[1]), folder[1], sizes)
+
+
+def require_opened(text: str, place: str, root: str) -> Opened:
+    """What `open_script` printed. Raises MissingError where no folder can be made in `root` of that place."""
+    found = opened(text)
+    if found is None:
+        raise MissingError(f"{place}: no folder can be made in {root}")
+    return found
 
 
 def run_script(folder: str, commands: Iterable[tuple[str, Sequence[str]]]) -> str:

@@ -10,11 +10,10 @@ from threading import Event
 
 from mnv3c.compiler.measure.progress import Progress
 from mnv3c.compiler.measure.readings import READINGS_SCRIPT, Readings, parse_readings
-from mnv3c.compiler.measure.script import Ran, lacks_file, open_script, opened, ran, remove_script, run_script
+from mnv3c.compiler.measure.script import Ran, lacks_file, open_script, ran, remove_script, require_opened, run_script
 from mnv3c.compiler.measure.settings import Settings
 from mnv3c.compiler.measure.warm_up import PROBE_RUNS
 from mnv3c.compiler.transport.machine import DeviceLostError, Machine
-from mnv3c.graph.errors import MissingError
 
 _OPEN_LIMIT_S = 60.0
 _FIRST_LIMIT_S = 600.0  # for programs of which no time is known
@@ -59,9 +58,7 @@ class Batch:
 
     def _install(self) -> None:
         text = self._shell(open_script(self.machine.folder_root, self.name), _OPEN_LIMIT_S)
-        found = opened(text)
-        if found is None:
-            raise MissingError(f"{self.machine.place}: no folder can be made in {self.machine.folder_root}")
+        found = require_opened(text, self.machine.place, self.machine.folder_root)
         self._folder = found.folder
         missing: dict[str, Path] = {}
         for _, each in self._open():

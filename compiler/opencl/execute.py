@@ -1,36 +1,40 @@
-"""Run a network that was compiled for a GPU, through the OpenCL of this machine: its bench, on a given input."""
+"""Run a network that was compiled for a GPU: its bench, on a given input, where there is an OpenCL."""
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnv3c.compiler.execute import Array, Execution, host_architecture, read_outputs, require_bench, write_input
+from mnv3c.compiler.execute import Array, Execution, read_outputs, require_bench, write_input
 from mnv3c.compiler.manifest_file import MANIFEST_NAME, read_document
-from mnv3c.compiler.opencl.installation import opencl_environment
 from mnv3c.compiler.opencl.manifest import GpuManifest
-from mnv3c.compiler.transport.host import run_bench
+from mnv3c.compiler.opencl.place import BenchCall, LocalOpenCl, OpenClPlace
 from mnv3c.graph.errors import MissingError, UserError
 
-_UNSUITABLE, _MISSING = 2, 3  # the bench's exit statuses
+_UNSUITABLE = 2  # the exit status of a bench that was called wrongly, or is too large for the device
+# Far more than a phone takes for a run, and for trying work-groups; who asks for more runs gets a day.
+_RUN_LIMIT_S, _TUNE_LIMIT_S, _MOST_S = 2.0, 3600.0, 86400.0
 
 
 @dataclass(frozen=True)
 class InstalledGpuArtifact:
-    """A compiled network on disk. With `pocl` it runs on PoCL's device, else on whatever OpenCL offers first."""
+    """A compiled network on disk, and where it runs."""
 
     directory: Path
     manifest: GpuManifest
-    pocl: bool = False
+    place: OpenClPlace
 
     @staticmethod
-    def open(directory: Path, *, pocl: bool = False) -> "InstalledGpuArtifact":
-        """Raises UserError where the folder holds no artifact for GPUs."""
+    def open(directory: Path, *, pocl: bool = False, place: OpenClPlace | None = None) -> "InstalledGpuArtifact":
+        """The artifact, to be run in a place; by default this machine, with `pocl` on PoCL's device alone.
+
+        Raises UserError where the folder holds no artifact for GPUs.
+        """
         if not directory.is_dir():
             raise UserError(f"{directory}: no such folder; make an artifact with mnv3c compile")
-        return InstalledGpuArtifact(directory, read_document(GpuManifest, directory / MANIFEST_NAME), pocl)
+        manifest = read_document(GpuManifest, directory / MANIFEST_NAME)
+        return InstalledGpuArtifact(directory, manifest, place or LocalOpenCl(pocl))
 
     @property
     def bench(self) -> Path:
@@ -45,49 +49,48 @@ class InstalledGpuArtifact:
         where the driver refuses a kernel.
         """
         with tempfile.TemporaryDirectory(prefix="mnv3c-run-") as folder:
-            output = Path(folder) / "output.bin"
-            arguments = ["--runs", str(max(runs, 1)), "--warmup", "3" if runs else "0", "--output", str(output)]
+            output, given = Path(folder) / "output.bin", {}
             if values is not None:
-                arguments += ["--input", write_input(values, self.manifest.input, Path(folder) / "input.bin")]
+                given["--input"] = Path(write_input(values, self.manifest.input, Path(folder) / "input.bin"))
             if tuning is not None:
-                arguments += ["--tuning", str(tuning)]
-            document = self.report(arguments)
+                given["--tuning"] = tuning
+            words = ("--runs", str(max(runs, 1)), "--warmup", "3" if runs else "0")
+            document = self._report(BenchCall(words, given, {"--output": output}, _limit_s(runs)))
             outputs = read_outputs(output, self.manifest.outputs, self.bench)
         on = f"{document['platform']}: {document['device']}"
         return Execution(outputs, on, document["median_ms"] if runs else None)
 
     def check(self) -> dict[str, Any]:
         """What `--check` reports: the outputs' deviations from the stored ones, and whether they passed."""
-        return self.report(["--check"], failing=True)
+        return self._report(BenchCall(("--check",)), failing=True)
 
-    def profile(self, runs: int = 20) -> dict[str, Any]:
+    def profile(self, runs: int = 20, tuning: Path | None = None) -> dict[str, Any]:
         """What `--profile` reports: a row for each layer, transfers and launches apart."""
-        return self.report(["--profile", "--runs", str(runs)])
+        given = {"--tuning": tuning} if tuning is not None else {}
+        return self._report(BenchCall(("--profile", "--runs", str(runs)), given, limit_s=_limit_s(runs)))
 
     def tune(self, path: Path, tries: int = 24, runs: int = 5) -> dict[str, Any]:
         """Try `tries` work-groups of each kernel on the device, keep the best in `path`; the bench's report."""
-        arguments = ["--tune", str(path), "--tries", str(tries)]
-        return self.report([*arguments, "--profile", "--runs", str(runs), "--warmup", "1"])
+        words = ("--tries", str(tries), "--profile", "--runs", str(runs), "--warmup", "1")
+        return self._report(BenchCall(words, wanted={"--tune": path}, limit_s=_TUNE_LIMIT_S))
 
-    def report(self, arguments: Sequence[str], *, failing: bool = False) -> dict[str, Any]:
+    def _report(self, call: BenchCall, *, failing: bool = False) -> dict[str, Any]:
         """The JSON that the bench prints; with `failing` also where its exit status is 1. Raises as `execute` does."""
         require_bench(self.bench, self.manifest.files["bench"])
-        self._require_machine()
-        done = run_bench(self.bench, ["--json", *arguments], opencl_environment(pocl=self.pocl))
+        done = self.place.run(self.bench, self.manifest, replace(call, words=("--json", *call.words)))
         if done.returncode != 0 and not (failing and done.returncode == 1 and done.stdout):
             raise self._error(done.returncode, done.stderr.strip())
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
-    def _require_machine(self) -> None:
-        here, there = host_architecture(), self.manifest.architecture
-        if here != there:
-            raise UserError(
-                f"{self.bench.name} was linked for a GPU beside an {there} processor, this machine has {here}:"
-                f" compile the network again for {here}"
-            )
-
     def _error(self, status: int, stderr: str) -> Exception:
         # What stands before our own message is the driver's.
         message = stderr.rpartition(f"{self.bench.name}: ")[2] or f"{self.bench.name}: exit status {status}"
-        return UserError(message) if status == _UNSUITABLE else MissingError(message)
+        if status == _UNSUITABLE:
+            return UserError(message)
+        return MissingError(f"{self.place.name}: {message}" if self.place.name else message)
+
+
+def _limit_s(runs: int) -> float:
+    # --profile runs everything twice.
+    return min(BenchCall.limit_s + 2 * runs * _RUN_LIMIT_S, _MOST_S)

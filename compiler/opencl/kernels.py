@@ -28,12 +28,13 @@ def kernels_of(
     total = len({call.candidate for call in calls})
     for call in calls:
         if call.candidate not in made:
-            made[call.candidate] = _cached(call.candidate, target, device, cache)
+            made[call.candidate] = cached_kernel(call.candidate, target, device, cache)
             progress(len(made), total)
     return [made[call.candidate] for call in calls]
 
 
-def _cached(candidate: Candidate, target: OpenClTarget[D], device: D, cache: FileCache) -> GpuKernel:
+def cached_kernel(candidate: Candidate, target: OpenClTarget[D], device: D, cache: FileCache) -> GpuKernel:
+    """A candidate's kernel. Imports TVM where it is not in the cache."""
     symbol = f"{candidate.family}_{content_key(repr(candidate))[:10]}"
     generators = [generator_fingerprint(type(target)), generator_fingerprint(type(candidate))]
     key = content_key("opencl/1", repr(candidate), device.fingerprint, generators, toolchain_versions())

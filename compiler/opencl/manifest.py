@@ -1,6 +1,6 @@
 """manifest.yaml of a network that was compiled for a GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from typing import Literal
 
@@ -31,7 +31,10 @@ Architecture = Literal["x86_64", "aarch64"]
 
 
 class GpuLayerEntry(BaseModel):
-    """One launch; `bytes` is its global-memory traffic, `work_items` and `work_group` are along x, y and z."""
+    """One launch; `bytes` is its global-memory traffic, `work_items` and `work_group` are along x, y and z.
+
+    What chose the kernel: records that were measured on PoCL, which is no GPU, or the kernel family's own estimate.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -43,6 +46,7 @@ class GpuLayerEntry(BaseModel):
     parameters: dict[str, int]
     work_items: tuple[int, int, int]
     work_group: tuple[int, int, int]
+    chosen_by: Literal["pocl-records", "estimate"] = "estimate"
 
 
 class GpuManifest(BaseModel):
@@ -94,8 +98,9 @@ def gpu_manifest(
     device: Device,
     arithmetic: Storage,
     check: CheckEntry,
+    recorded: Collection[str] = (),
 ) -> GpuManifest:
-    """The manifest of an artifact whose files are in place."""
+    """The manifest of an artifact whose files are in place; `recorded` are layers with kernels chosen by records."""
     graph = network.graph
     layout = graph.output_layout
     return GpuManifest(
@@ -119,11 +124,16 @@ def gpu_manifest(
         weights_sha256=weights_digest(graph),
         check=check,
         files={role: file_entry(getattr(files, role)) for role in ROLES},
-        layers=tuple(_layers(network, program)),
+        layers=tuple(_layers(network, program, recorded)),
     )
 
 
-def _layers(network: LoweredNetwork, program: GpuProgram) -> Sequence[GpuLayerEntry]:
+def chosen_by(layer: str, recorded: Collection[str]) -> Literal["pocl-records", "estimate"]:
+    """What chose the kernel of a layer, as manifests say it."""
+    return "pocl-records" if layer in recorded else "estimate"
+
+
+def _layers(network: LoweredNetwork, program: GpuProgram, recorded: Collection[str]) -> Sequence[GpuLayerEntry]:
     kernels = {kernel.name: kernel for kernel in program.kernels}
     return [
         GpuLayerEntry(
@@ -136,6 +146,7 @@ def _layers(network: LoweredNetwork, program: GpuProgram) -> Sequence[GpuLayerEn
             parameters=dict(call.candidate.parameters),
             work_items=kernels[launch.kernel].global_size,
             work_group=kernels[launch.kernel].local_size,
+            chosen_by=chosen_by(launch.layer, recorded),
         )
         for call, launch in zip(network.calls, program.calls, strict=True)
     ]

@@ -2,13 +2,14 @@
 
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from mnv3c.compiler.cache import FileCache
 from mnv3c.compiler.layout import FLOAT_BYTES
-from mnv3c.compiler.lower import Choose, LoweredNetwork, first_guess, lower
+from mnv3c.compiler.lower import LoweredNetwork, first_guess, lower
 from mnv3c.compiler.manifest import CheckEntry
 from mnv3c.compiler.manifest_file import write_document
 from mnv3c.compiler.memory import MemoryPlan
@@ -28,7 +29,7 @@ from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.yaml_io import save_graph
 from mnv3c.targets.base_device import Device
-from mnv3c.targets.target import OperatingSystem
+from mnv3c.targets.target import Candidate, LayerWork, OperatingSystem
 from mnv3c.targets.toolchain import Toolchain
 
 D = TypeVar("D", bound=Device)
@@ -37,9 +38,33 @@ _HALF_TOLERANCE = 2e-2
 _OLDEST_GLIBC = "2.28"
 
 
+class KernelChoice(Protocol):
+    """Picks a candidate of each layer."""
+
+    @property
+    def recorded(self) -> Collection[Candidate]:
+        """The candidates that were picked by records so far."""
+
+    def choose(self, work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
+        """A candidate for a layer."""
+
+
+@dataclass(frozen=True)
+class FirstGuesses:
+    """Picks the candidate that the family's own estimate ranks first."""
+
+    recorded: frozenset[Candidate] = frozenset()
+
+    def choose(self, work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
+        return first_guess(work, candidates)
+
+
 @dataclass(frozen=True)
 class GpuArtifact:
-    """A network compiled for a GPU: its folder, its files, and what was decided on the way."""
+    """A network compiled for a GPU: its folder, its files, and what was decided on the way.
+
+    `recorded` names the layers whose kernels were chosen by records.
+    """
 
     directory: Path
     files: GpuArtifactFiles
@@ -49,20 +74,21 @@ class GpuArtifact:
     memory: MemoryPlan
     toolchain: Toolchain
     compile_s: float
+    recorded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class GpuCompiler(Generic[D]):
     """Compiles graphs for one GPU of one target, to be driven by a CPU of `architecture`.
 
-    The target's own `precision` says how numbers lie in memory. `choose` picks among the candidates of a layer.
+    The target's own `precision` says how numbers lie in memory. `choice` picks among the candidates of a layer.
     """
 
     target: OpenClTarget[D]
     device: D
     architecture: Architecture = "aarch64"
     operating_system: OperatingSystem = "linux"
-    choose: Choose = first_guess
+    choice: KernelChoice = FirstGuesses()
     cache: FileCache = field(default_factory=FileCache.default)
     listener: Listener = field(default_factory=Listener)
 
@@ -75,7 +101,9 @@ class GpuCompiler(Generic[D]):
         begin = time.monotonic()
         require_weights(graph)
         fused = run_passes(graph, default_passes(), self.listener.after_pass)
-        network = delivered(lower(fused, self.target, self.device, self.choose))
+        lowered = lower(fused, self.target, self.device, self.choice.choose)
+        recorded = frozenset(call.layer for call in lowered.calls if call.candidate in self.choice.recorded)
+        network = delivered(lowered)
         for call in network.calls:
             self.target.require_launchable(call.candidate, self.device)
         kernels = kernels_of(network.calls, self.target, self.device, self.cache, self.listener.kernels)
@@ -102,10 +130,13 @@ class GpuCompiler(Generic[D]):
         path = directory / "manifest.yaml"
         arithmetic = self.target.precision.arithmetic
         write_document(
-            gpu_manifest(network, program, memory, files, toolchain, self.architecture, self.device, arithmetic, check),
+            gpu_manifest(
+                network, program, memory, files, toolchain, self.architecture, self.device, arithmetic, check, recorded
+            ),
             path,
         )
-        return GpuArtifact(directory, files, path, network, program, memory, toolchain, time.monotonic() - begin)
+        elapsed = time.monotonic() - begin
+        return GpuArtifact(directory, files, path, network, program, memory, toolchain, elapsed, recorded)
 
     def _require_allocatable(self, program: GpuProgram) -> None:
         """The device's own bound on each of the program's four buffers."""

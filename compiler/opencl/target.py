@@ -1,12 +1,14 @@
 """What a target offers whose kernels become OpenCL C."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from mnv3c.compiler.opencl.program import Size, Storage
 from mnv3c.graph.errors import UserError
+from mnv3c.graph.tensor import TensorType
 from mnv3c.targets.base_device import Device
-from mnv3c.targets.target import KernelTarget
+from mnv3c.targets.target import Array, Candidate, KernelTarget, Packed
 
 _Device = TypeVar("_Device", bound=Device, contravariant=True)
 
@@ -58,6 +60,18 @@ class OpenClTarget(KernelTarget[_Device], Protocol[_Device]):
     # Any: a target takes its own families' candidates alone.
     def kernel_source(self, candidate: Any, symbol: str, device: _Device) -> KernelText:
         """A candidate's kernel, called `symbol`. Imports TVM."""
+
+    def stored(self, x: Array) -> Packed:
+        """A tensor in the IR's order as it is stored, flat; what lies between its values may be anything finite."""
+
+    def unstored(self, values: Packed, tensor: TensorType) -> Array:
+        """The tensor, in the IR's order, that stored values hold."""
+
+    def tunable(self, candidates: Sequence[Any], device: _Device) -> Sequence[Candidate]:
+        """A layer's candidates that the device allows, and more for a tuner; the first guess stays first.
+
+        Raises UserError, as `require_launchable` does, where the device allows none.
+        """
 
     def require_launchable(self, candidate: Any, device: _Device) -> None:
         """Raise UserError for a kernel whose work-group, local memory or arithmetic the device does not allow."""

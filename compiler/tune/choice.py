@@ -13,9 +13,8 @@ from statistics import median
 
 from mnv3c.compiler.lower import first_guess
 from mnv3c.compiler.tune.record import Record
-from mnv3c.compiler.tune.store import device_class
+from mnv3c.compiler.tune.tuned_device import TunedDevice
 from mnv3c.compiler.tune.work import HASH_DIGITS, Work, WorkKey, candidate_name, kernels_fingerprint, splits, work_key
-from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, GroupWork, LayerWork
 
 # Two runs of the same kernel on a quiet machine differ by about one percent.
@@ -141,7 +140,7 @@ class RecordedChoice:
     failed is not taken while there is another.
     """
 
-    def __init__(self, records: Iterable[Record], device: CpuDevice, threads: int = 1) -> None:
+    def __init__(self, records: Iterable[Record], device: TunedDevice, threads: int = 1) -> None:
         self._chosen: set[Candidate] = set()
         self._estimated: set[Candidate] = set()
         self._fingerprint = device.fingerprint[:HASH_DIGITS]
@@ -149,7 +148,7 @@ class RecordedChoice:
         self._records: dict[WorkKey, list[Record]] = defaultdict(list)
         self._estimates: dict[WorkKey, list[Record]] = defaultdict(list)
         for record in records:
-            here = (record.target, record.device_class) == (device.target, device_class(device))
+            here = (record.target, record.device_class) == (device.target, device.device_class)
             if here and record.threads in self._threads:
                 kept = self._records if record.basis == "measured" else self._estimates
                 kept[record.layer, record.storage].append(record)

@@ -1,22 +1,17 @@
 """Kernels for the runner: candidates to objects in worker processes, objects to one shared library."""
 
 import errno
-import os
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from queue import SimpleQueue
 
 from mnv3c.compiler.build import KernelJob, build_kernel
 from mnv3c.compiler.cache import FileCache
-from mnv3c.compiler.tune.worker import IsolatedWorker, RequestFailedError, WorkerDiedError
+from mnv3c.compiler.tune.pool import WorkerPool
 from mnv3c.compiler.zig import LinkError, Zig
 from mnv3c.targets.toolchain import Toolchain
 
-_MOST_WORKERS = 8
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _RUNTIME = Path(__file__).parents[1] / "runtime"
 _SOURCES = (Path(__file__).with_name("timing.c"), _RUNTIME / "pool.c", _RUNTIME / "tvm_backend.c")
@@ -51,16 +46,14 @@ class KernelFactory:
     """Builds candidates, each failing alone. `folder` holds the libraries; `close` ends the workers."""
 
     def __init__(self, cache: FileCache, toolchain: Toolchain, folder: Path, build_limit_s: float):
-        self._cache, self._toolchain, self._folder, self._limit_s = cache, toolchain, folder, build_limit_s
-        count = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-        self._workers = [IsolatedWorker(make_builder) for _ in range(count)]
+        self._cache, self._toolchain, self._folder = cache, toolchain, folder
+        self._pool = WorkerPool(make_builder, build_limit_s)
         self._runtime: tuple[str, ...] = ()
         self._libraries = 0
 
     def close(self) -> None:
         """End the worker processes."""
-        for worker in self._workers:
-            worker.close()
+        self._pool.close()
 
     def build(self, jobs: Iterable[KernelJob], deadline_s: float) -> dict[KernelJob, Path | str]:
         """The object of each job, or why there is none. Jobs not begun by `deadline_s` (monotonic) are left out.
@@ -76,35 +69,8 @@ class KernelFactory:
                 built[job] = path
             else:
                 missing.append(job)
-        free: SimpleQueue[IsolatedWorker] = SimpleQueue()
-        for worker in self._workers:
-            free.put(worker)
-        threads = ThreadPoolExecutor(len(self._workers))
-        try:
-            results = threads.map(lambda job: self._build(job, free, deadline_s), missing)
-            built |= {job: result for job, result in zip(missing, results, strict=True) if result is not None}
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            self.close()
-            raise
-        finally:
-            threads.shutdown()
+        built |= self._pool.map({job: (job, self._cache) for job in missing}, deadline_s)
         return built
-
-    def _build(self, job: KernelJob, free: "SimpleQueue[IsolatedWorker]", deadline_s: float) -> Path | str | None:
-        if time.monotonic() >= deadline_s:
-            return None
-        worker = free.get()
-        try:
-            path = worker.call((job, self._cache), self._limit_s)
-            assert isinstance(path, Path)
-            return path
-        except RequestFailedError as failure:
-            return str(failure)
-        except WorkerDiedError as death:
-            return f"the compiler died: {death}"
-        finally:
-            free.put(worker)
 
     def link(self, objects: Mapping[KernelJob, Path]) -> tuple[dict[KernelJob, Path], dict[KernelJob, str]]:
         """The library of each object, as few as can be, and why an object cannot be linked."""

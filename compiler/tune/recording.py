@@ -7,16 +7,15 @@ from mnv3c.compiler.tune.measure import Measurement
 from mnv3c.compiler.tune.record import Basis, Record
 from mnv3c.compiler.tune.space import Task
 from mnv3c.compiler.tune.static_measure import Estimate
-from mnv3c.compiler.tune.store import device_class
+from mnv3c.compiler.tune.tuned_device import TunedDevice
 from mnv3c.compiler.tune.work import HASH_DIGITS, candidate_name, kernels_fingerprint
 from mnv3c.compiler.tune.worker import printable
-from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate
 
 _REASON_CHARACTERS = 1000
 
 
-def measured_record(measurement: Measurement, device: CpuDevice, threads: int, host: str) -> Record:
+def measured_record(measurement: Measurement, device: TunedDevice, threads: int, host: str) -> Record:
     """The record of what was measured just now; `host` says on which machine."""
     task, candidate, times = measurement.task, measurement.candidate, measurement.times
     return Record(
@@ -34,7 +33,7 @@ def measured_record(measurement: Measurement, device: CpuDevice, threads: int, h
     )
 
 
-def estimated_record(estimate: Estimate, basis: Basis, model: str, device: CpuDevice, host: str) -> Record:
+def estimated_record(estimate: Estimate, basis: Basis, model: str, device: TunedDevice, host: str) -> Record:
     """The record of what was estimated just now, by the scheduling model of the processor `model`."""
     task, candidate = estimate.offer.task, estimate.offer.candidate
     per_mac = None if estimate.instructions is None or not task.macs else estimate.instructions / task.macs
@@ -50,14 +49,14 @@ def estimated_record(estimate: Estimate, basis: Basis, model: str, device: CpuDe
     )
 
 
-def _about(task: Task, candidate: Candidate, device: CpuDevice, host: str) -> dict[str, Any]:
+def _about(task: Task, candidate: Candidate, device: TunedDevice, host: str) -> dict[str, Any]:
     """What every record says: the layer, the candidate, the device, the present sources and time."""
     return {
         "layer": task.layer,
         "storage": task.key[1],
         "target": device.target,
         "device": device.name,
-        "device_class": device_class(device),
+        "device_class": device.device_class,
         "device_fingerprint": device.fingerprint[:HASH_DIGITS],
         "kernels": kernels_fingerprint(),
         "family": candidate.family,

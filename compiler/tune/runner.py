@@ -7,16 +7,14 @@ drift of the machine meets all of them.
 """
 
 import ctypes
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
 from mnv3c.compiler.tune.buffers import Arguments, Array, GuardedBuffer
 from mnv3c.compiler.tune.case import Case, relative_error
+from mnv3c.compiler.tune.turns import Checked, TurnHandler
 from mnv3c.graph.errors import MissingError
 from mnv3c.targets.target import Candidate
 
@@ -49,83 +47,9 @@ class Setup:
     cache_bytes: int
 
 
-@dataclass(frozen=True)
-class Turns:
-    """How long to measure: turns of one call each, until `limit_s` is over, but `trial_turns` in any case.
-
-    After `trial_turns`, candidates slower than `slow` times the fastest are not called again; after `turns`, those
-    slower than `close` times the fastest; `final_turns` decide among the rest.
-    """
-
-    trial_turns: int = 5
-    turns: int = 20
-    final_turns: int = 100
-    slow: float = 1.25
-    close: float = 1.06
-    limit_s: float = 0.5
-
-
-@dataclass(frozen=True)
-class CheckRequest:
-    """Run a kernel once and compare."""
-
-    setup: Setup
-    kernel: Kernel
-
-
-@dataclass(frozen=True)
-class TimeRequest:
-    """Time kernels that were found right; the first one stays to the end."""
-
-    setup: Setup
-    kernels: tuple[Kernel, ...]
-    turns: Turns
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What is wrong with a kernel, if anything; `tainted` when it wrote into memory that was not its own.
-
-    `time_us` is what the call took that was checked, if it was timed.
-    """
-
-    problem: str = ""
-    tainted: bool = False
-    time_us: float = 0.0
-
-
-@dataclass(frozen=True)
-class Timed:
-    """The times of a kernel's calls, turn by turn, and what was found wrong with it afterwards."""
-
-    times_us: tuple[float, ...]
-    checked: Checked
-
-
-class Runner:
-    """Answers requests, keeping the layer of the last one."""
-
-    def __init__(self) -> None:
-        self._setup: Setup | None = None
-        self._layer: _Layer | None = None
-
-    def __call__(self, request: CheckRequest | TimeRequest | Setup) -> Checked | tuple[Timed, ...] | None:
-        """Answer a request; a Setup alone is only prepared."""
-        if isinstance(request, Setup):
-            self._prepared(request)
-            return None
-        layer = self._prepared(request.setup)
-        if isinstance(request, CheckRequest):
-            kernel = layer.kernel(request.kernel)
-            time_us = kernel.run()
-            return replace(kernel.check(), time_us=time_us)
-        return _time([layer.kernel(kernel) for kernel in request.kernels], request.turns)
-
-    def _prepared(self, setup: Setup) -> "_Layer":
-        if self._layer is None or self._setup != setup:
-            self._layer, self._setup = None, setup
-            self._layer = _Layer(setup)
-        return self._layer
+def make_runner() -> "TurnHandler[Setup, Kernel]":
+    """What the runner process answers with."""
+    return TurnHandler(_Layer)
 
 
 class _Layer:
@@ -232,31 +156,6 @@ class _Kernel:
                 return Checked("wrote into the weights", tainted=True)
         error = relative_error(self._layer.delivered(self._output), self._layer.case.output)
         return Checked() if error <= TOLERANCE else Checked(f"relative error {error:.3g}, allowed is {TOLERANCE:g}")
-
-
-def _time(kernels: Sequence[_Kernel], turns: Turns) -> tuple[Timed, ...]:
-    times: list[list[float]] = [[] for _ in kernels]
-    active = list(range(len(kernels)))
-    bars = {turns.trial_turns: turns.slow, turns.turns: turns.close}
-    end_s = time.monotonic() + turns.limit_s
-    for turn in range(1, turns.final_turns + 1):
-        # Each turn begins elsewhere: nobody always follows the same neighbour.
-        shift = turn % len(active)
-        for index in (*active[shift:], *active[:shift]):
-            times[index].append(kernels[index].run())
-        if turn in bars:
-            active = _fast_enough(times, active, bars[turn])
-        alone = turn >= turns.turns and active == [0]
-        if alone or (turn >= turns.trial_turns and time.monotonic() > end_s):
-            break
-    return tuple(Timed(tuple(each), kernel.check_again()) for each, kernel in zip(times, kernels, strict=True))
-
-
-def _fast_enough(times: Sequence[Sequence[float]], active: Sequence[int], bar: float) -> list[int]:
-    """Those of the active not slower than `bar` times the fastest, and the first, which all are compared with."""
-    typical = {index: median(times[index]) for index in active}
-    limit_us = bar * min(typical.values())
-    return [index for index in active if index == 0 or typical[index] <= limit_us]
 
 
 def _same(one: Array, other: Array) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mnv3c.compiler.cache import FileCache
-from mnv3c.compiler.tune.measure import HostMeasure, require_host
+from mnv3c.compiler.tune.host_measure import HostMeasure, require_host
 from mnv3c.compiler.tune.space import Space
 from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.tuner import Progress, Tuner, TuningResult

@@ -4,14 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 from mnv3c.compiler.lower import first_guess, lower
 from mnv3c.compiler.tune.work import Work, WorkKey, candidate_name, macs_of, work_key
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
-from mnv3c.targets.device import CpuDevice
-from mnv3c.targets.target import Candidate, GroupWork, LayerWork, Target
+from mnv3c.targets.base_device import Device
+from mnv3c.targets.target import Candidate, GroupWork, KernelTarget, LayerWork
+
+D = TypeVar("D", bound=Device)
 
 
 @dataclass(frozen=True)
@@ -52,43 +55,55 @@ def sum_over_calls(values: Iterable[tuple[float | None, int]]) -> float | None:
     return total
 
 
-class Space:
+class Space(Generic[D]):
     """The tasks of a network, in its order: every layer, and every group that the target offers to fuse.
 
+    `widened` gives a layer's candidates where the tuner has more of them than a family offers; the first stays first.
     Raises UserError as `lower` does.
     """
 
-    def __init__(self, graph: Graph, target: Target, device: CpuDevice) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        target: KernelTarget[D],
+        device: D,
+        widened: Callable[[Sequence[Candidate]], Sequence[Candidate]] = tuple,
+    ) -> None:
         self._graph, self._target, self._device = run_passes(graph, default_passes()), target, device
         found: dict[WorkKey, Task] = {}
-        _visit(self._graph, target, device, lambda work: False, lambda task: found.setdefault(task.key, task))
+
+        def offered(work: Work, candidates: Sequence[Candidate]) -> None:
+            if work_key(work) not in found:
+                found[work_key(work)] = _task(work, widened(candidates) if isinstance(work, LayerWork) else candidates)
+
+        _visit(self._graph, target, device, lambda work: False, offered)
         self.tasks = tuple(found.values())
 
     def plan(self, fuse: Callable[[GroupWork], bool]) -> Mapping[WorkKey, int]:
         """How often the program calls each task where groups are fused that `fuse` wants."""
         used: Counter[WorkKey] = Counter()
-        seen = _visit(self._graph, self._target, self._device, fuse, lambda task: None)
+        seen = _visit(self._graph, self._target, self._device, fuse, lambda work, candidates: None)
         used.update(seen)
         return used
 
 
 def _visit(
     graph: Graph,
-    target: Target,
-    device: CpuDevice,
+    target: KernelTarget[D],
+    device: D,
     fuse: Callable[[GroupWork], bool],
-    offered: Callable[[Task], object],
+    offered: Callable[[Work, Sequence[Candidate]], None],
 ) -> list[WorkKey]:
     """Lower the network, telling `offered` of every layer and group that comes up; the keys of those that are used."""
     used: list[WorkKey] = []
 
     def choose(work: LayerWork, candidates: Sequence[Candidate]) -> Candidate:
-        offered(_task(work, candidates))
+        offered(work, candidates)
         used.append(work_key(work))
         return first_guess(work, candidates)
 
     def choose_group(work: GroupWork, candidates: Sequence[Candidate]) -> Candidate | None:
-        offered(_task(work, candidates))
+        offered(work, candidates)
         if not fuse(work):
             return None
         used.append(work_key(work))

@@ -37,11 +37,6 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     write_lines(path, map(encode, records))
 
 
-def device_class(device: CpuDevice) -> str:
-    """The devices that share records: those that LLVM knows as one core."""
-    return device.llvm.cpu
-
-
 def file_name(device: CpuDevice) -> str:
     """Name of the file of a device's records."""
     return f"{device.core_class}.jsonl"
@@ -49,8 +44,13 @@ def file_name(device: CpuDevice) -> str:
 
 def user_store_path(device: CpuDevice) -> Path:
     """Where the user's records of a device lie; MNV3C_DATA_DIR names another folder."""
+    return user_records_folder() / file_name(device)
+
+
+def user_records_folder() -> Path:
+    """Where the files of the user's own records lie."""
     folder = os.environ.get("MNV3C_DATA_DIR") or platformdirs.user_data_dir("mnv3c")
-    return Path(folder) / "tuned" / file_name(device)
+    return Path(folder) / "tuned"
 
 
 def shipped_path(device: CpuDevice) -> Path:

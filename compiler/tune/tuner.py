@@ -21,9 +21,9 @@ from mnv3c.compiler.tune.record import Record
 from mnv3c.compiler.tune.recording import measured_record
 from mnv3c.compiler.tune.space import Task, sum_over_calls
 from mnv3c.compiler.tune.store import RecordStore
+from mnv3c.compiler.tune.tuned_device import TunedDevice
 from mnv3c.compiler.tune.work import HASH_DIGITS, Work, WorkKey, kernels_fingerprint, work_key
 from mnv3c.graph.errors import MissingError
-from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, GroupWork
 
 _ROUND_S = 8.0
@@ -87,7 +87,7 @@ class Tuner:
 
     tasks: Sequence[Task]
     plan: Callable[[Callable[[GroupWork], bool]], Mapping[WorkKey, int]]
-    device: CpuDevice
+    device: TunedDevice
     store: RecordStore
     measure: Measure
     host: str

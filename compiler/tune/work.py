@@ -11,7 +11,7 @@ from mnv3c.compiler.tune.record import choice_text
 from mnv3c.graph.layer import LayerKey
 from mnv3c.graph.ops import Conv2d
 from mnv3c.graph.tensor import TensorType
-from mnv3c.targets.target import Candidate, GroupWork, LayerWork, Storage
+from mnv3c.targets.target import BorderWork, Candidate, GroupWork, LayerWork, Storage
 
 HASH_DIGITS = 16
 Work = LayerWork | GroupWork
@@ -66,6 +66,14 @@ def given_tensors(work: Work) -> tuple[Given, ...]:
 def output_of(work: Work) -> TensorType:
     """The output's type."""
     return parts_of(work)[-1].output
+
+
+def border_works(work: Work) -> tuple[BorderWork | None, ...]:
+    """Conversions from NHWC of each input that the target stores, None for the others, and back of the output."""
+    inputs = (
+        BorderWork(given.type, "NHWC", "in") if given.storage == "target" else None for given in given_tensors(work)
+    )
+    return (*inputs, BorderWork(output_of(work), "NHWC", "out"))
 
 
 def macs_of(work: Work) -> int:

@@ -1,10 +1,11 @@
 """Tables as nn-Meter's `profiled_results.json`, from which its predictor builder trains.
 
 The form is that of `nn_meter/builder/backend_meta/utils.py` and `predictor_builder/extract_feature.py` of nn-meter 2.0
-(MIT): kernels by type, each with `config` and `latency` as text, `MEAN +- STD` in milliseconds. Layers bear nn-Meter's
-names of kernels; a block is of the type `mbconv-ACTIVATION`, or `mbconv-se-ACTIVATION` with squeeze-excite, which
-nn-Meter takes as a kernel of the user's own, with the features HW, CIN, COUT, KERNEL_SIZE, STRIDES, EXPANSION (in
-channels).
+(MIT): kernels by type, each with `model`, `config` and `latency` as text, `MEAN +- STD` in milliseconds. nn-Meter drops
+kernels without `model`, the file of a model, and does not open it; here it is the entry's own text. Layers bear
+nn-Meter's names of kernels; a block is of the type `mbconv-ACTIVATION`, or `mbconv-se-ACTIVATION` with squeeze-excite,
+which nn-Meter takes as a kernel of the user's own, with the features HW, CIN, COUT, KERNEL_SIZE, STRIDES, EXPANSION
+(in channels). `benchmarks/nn_meter_client.py` has nn-Meter read it.
 """
 
 import json
@@ -33,6 +34,7 @@ def export_nn_meter(table: Table, folder: Path) -> tuple[Path, ...]:
         kernel, config = _kernel(entry.unit)
         of_kernel = found.setdefault(kernel, {})
         of_kernel[f"{kernel}_{len(of_kernel)}"] = {
+            "model": str(entry.unit),
             "config": config,
             "latency": f"{entry.p50_ms!r} +- {entry.width_ms / (2 * _Z90)!r}",
             "provenance": entry.provenance,

@@ -53,10 +53,10 @@ def entries_of_table(
     """
     found = predict_units(profile, table)
     owner = np.repeat(np.arange(len(units)), parts)
-    below, above = summed_widths(
-        profile, (found.latency_ms - found.low_ms, found.high_ms - found.latency_ms), owner, len(units)
-    )
+    widths = (found.latency_ms - found.low_ms, found.high_ms - found.latency_ms)
     overhead = profile.overhead
+    below, above = (overhead.scale * each for each in summed_widths(profile, widths, owner, len(units)))
+    apart = [overhead.scale * np.sqrt(np.bincount(owner, each**2, len(units))) for each in widths]
     sums = np.bincount(owner, found.latency_ms, len(units))
     latency_ms = overhead.scale * sums + overhead.unit_ms * parts
     outside = np.bincount(owner, [bool(each) for each in found.outside], len(units)) > 0
@@ -65,11 +65,13 @@ def entries_of_table(
         yield Entry(
             unit,
             p50_ms,
-            max(0.0, p50_ms - overhead.scale * float(below[index])),
-            p50_ms + overhead.scale * float(above[index]),
+            max(0.0, p50_ms - float(below[index])),
+            p50_ms + float(above[index]),
             "predicted",
             resolutions[unit],
             not outside[index],
+            independent_below_ms=float(apart[0][index]) if parts[index] > 1 else None,
+            independent_above_ms=float(apart[1][index]) if parts[index] > 1 else None,
         )
 
 

@@ -1,6 +1,6 @@
 """A look-up table: latencies of the units of a space's networks on one device, and where each comes from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, sqrt
@@ -24,6 +24,9 @@ class Entry:
     interval of a measured median, and of no width where the entry was emulated: an emulator is exact about a machine
     that is not quite the real one. `resolutions` are the image sides of the networks that have the unit; `in_range` is
     False where a prediction lies outside what the profile has seen.
+
+    Of a sum of several predicted layers, `independent_below_ms` and `independent_above_ms` are how far the ends would
+    lie from `p50_ms` if the layers' errors were independent, so that a network's interval is that of its layers.
     """
 
     unit: Unit
@@ -35,6 +38,8 @@ class Entry:
     in_range: bool = True
     n: int | None = None
     p90_ms: float | None = None
+    independent_below_ms: float | None = None
+    independent_above_ms: float | None = None
 
     @property
     def width_ms(self) -> float:
@@ -116,17 +121,19 @@ class Table:
         listed = tuple(units)
         total_ms = self.latency_ms(listed)
         entries = [self._by_unit[unit] for unit in listed]
-        below_ms = self._summed([entry.p50_ms - entry.low_ms for entry in entries])
-        above_ms = self._summed([entry.high_ms - entry.p50_ms for entry in entries])
+        below_ms = self._summed([(entry.p50_ms - entry.low_ms, entry.independent_below_ms) for entry in entries])
+        above_ms = self._summed([(entry.high_ms - entry.p50_ms, entry.independent_above_ms) for entry in entries])
         return NetworkLatency(total_ms, max(0.0, total_ms - below_ms), total_ms + above_ms, _counts(entries))
 
     def of_resolution(self, resolution: int) -> tuple[Entry, ...]:
         """The entries that networks for images of this side need."""
         return tuple(entry for entry in self.entries if resolution in entry.resolutions)
 
-    def _summed(self, widths: list[float]) -> float:
-        squares = fsum(width * width for width in widths)
-        return sqrt(self.correlation * fsum(widths) ** 2 + (1 - self.correlation) * squares)
+    def _summed(self, widths: Sequence[tuple[float, float | None]]) -> float:
+        """The width of a sum of entries, of each of which its own is given and that of independent layers, if known."""
+        share = self.correlation
+        squares = fsum((width if independent is None else independent) ** 2 for width, independent in widths)
+        return sqrt(share * fsum(_plain_sum(*each, share) for each in widths) ** 2 + (1 - share) * squares)
 
     def _require(self, units: Iterable[Unit]) -> None:
         if missing := self.missing(units):
@@ -135,6 +142,13 @@ class Table:
             raise UserError(
                 f"the table of space '{self.space}' on {self.identity.device} has no entry for {named}{more}"
             )
+
+
+def _plain_sum(width: float, independent: float | None, share: float) -> float:
+    """The sum of the widths of an entry's layers, from what they make with this correlation, and without any."""
+    if independent is None or share == 0:
+        return width
+    return sqrt(max(0.0, width**2 - (1 - share) * independent**2) / share)
 
 
 def _counts(entries: Iterable[Entry]) -> Mapping[Provenance, int]:

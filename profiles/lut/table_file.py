@@ -34,6 +34,8 @@ class _EntryFile(_Checked):
     in_range: bool = True
     n: PositiveInt | None = None
     p90_ms: _Time | None = None
+    independent_below_ms: _Time | None = None
+    independent_above_ms: _Time | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -55,6 +57,8 @@ class _EntryFile(_Checked):
             self.in_range,
             self.n,
             self.p90_ms,
+            self.independent_below_ms,
+            self.independent_above_ms,
         )
 
 
@@ -127,8 +131,9 @@ def read_table(path: Path) -> Table:
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """The entry as a line says it; what is not known of a prediction is left out."""
-    measured = {"n": entry.n, "p90_ms": entry.p90_ms}
+    """The entry as a line says it; what is not known of it is left out."""
+    of_some = ("n", "p90_ms", "independent_below_ms", "independent_above_ms")
+    known = {name: value for name in of_some if (value := getattr(entry, name)) is not None}
     return {
         "work": str(entry.unit),
         "p50_ms": entry.p50_ms,
@@ -137,7 +142,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "provenance": entry.provenance,
         "resolutions": list(entry.resolutions),
         "in_range": entry.in_range,
-        **{name: value for name, value in measured.items() if value is not None},
+        **known,
     }
 
 

@@ -1,15 +1,9 @@
-"""Many configurations of a device, in parallel processes, and which of them nobody beats."""
+"""Many configurations of a device, what a network takes on each, and which of them nobody beats."""
 
 import hashlib
 import itertools
-import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
@@ -20,7 +14,6 @@ from mnv3c.targets.edgetpu.work import Job
 
 Setting = tuple[str, str]
 MAX_POINTS = 1_000_000
-_PER_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -105,29 +98,6 @@ def evaluate(workload: Workload, device: AcceleratorDevice, settings: tuple[Sett
     )
 
 
-def sweep(
-    workloads: Sequence[Workload],
-    device: AcceleratorDevice,
-    configurations: Sequence[tuple[Setting, ...]],
-    processes: int | None = None,
-) -> Iterator[Point]:
-    """The points of all workloads on all configurations, as they are done, in order; `processes` default to the cores.
-
-    Closing the iterator ends the processes.
-    """
-    tasks = [(index, settings) for settings in configurations for index in range(len(workloads))]
-    count = min(processes or len(os.sched_getaffinity(0)), -(-len(tasks) // _PER_CHUNK))
-    if count <= 1:
-        yield from (evaluate(workloads[index], device, settings) for index, settings in tasks)
-        return
-    with _pool(count) as pool:
-        # Each task carries its workload by position; a chunk of tasks carries the workloads once.
-        chunks = [tasks[start : start + _PER_CHUNK] for start in range(0, len(tasks), _PER_CHUNK)]
-        arguments = ((tuple(workloads), device, chunk) for chunk in chunks)
-        for points in pool.map(_evaluate_chunk, arguments):
-            yield from points
-
-
 def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
     """The points that no other point of the same network beats or equals in all costs, fastest first.
 
@@ -143,33 +113,3 @@ def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
         if not beaten:
             front.append(point)
     return tuple(front)
-
-
-def _evaluate_chunk(
-    arguments: tuple[tuple[Workload, ...], AcceleratorDevice, Sequence[tuple[int, tuple[Setting, ...]]]],
-) -> list[Point]:
-    workloads, device, tasks = arguments
-    return [evaluate(workloads[index], device, settings) for index, settings in tasks]
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    # Forking a process whose progress bar runs in a thread may hang the child.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_follow_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: object) -> None:
-    parent.join()  # type: ignore[attr-defined]
-    os._exit(1)

@@ -140,7 +140,8 @@ class GpuBuilder:
     def store(self, buffer: Buffer, vector: Expr, value: Expr) -> None:
         """Store vector number `vector` of an argument."""
         if buffer.dtype == "float16":
-            self._ir.evaluate(self._tirx.call_extern("void", "vstorea_half4", value, vector, buffer.data))
+            # Without `_rte` an embedded profile may round towards zero, which moves the means of whole networks.
+            self._ir.evaluate(self._tirx.call_extern("void", "vstorea_half4_rte", value, vector, buffer.data))
         else:
             self._ir.buffer_store(buffer, self._converted(value, buffer.dtype), [vector])
 

@@ -10,7 +10,7 @@ from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.gpu.epilogue import Epilogue
 from mnv3c.targets.gpu.grid import Size, local_size
 from mnv3c.targets.gpu.kernel import GpuCandidate, Operands, weighted_buffers
-from mnv3c.targets.gpu.packing import bias_of, depthwise_weights, stored
+from mnv3c.targets.gpu.packing import bias_of, depthwise_weights
 from mnv3c.targets.gpu.precision import Precision
 from mnv3c.targets.gpu.row_tile import finish_row, load_columns
 from mnv3c.targets.gpu.tensors import Destination, Source
@@ -47,7 +47,7 @@ class Depthwise(GpuCandidate):
 
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """Weights by slice, and the bias."""
-        return stored(depthwise_weights(weights["weight"]), self.precision), bias_of(weights, self.source.channels)
+        return depthwise_weights(weights["weight"], self.precision), bias_of(weights, self.source.channels)
 
     @property
     def _output(self) -> Destination:

@@ -15,18 +15,22 @@ from mnv3c.targets.gpu.kernel import GpuCandidate
 from mnv3c.targets.gpu.opencl import KernelSource
 
 # Registers of a work item up to which a compute unit runs as many of them as it can.
-_FREE_REGISTERS = 32
+FREE_REGISTERS = 32
 _BYTES = {"float4": 16, "half4": 8, "float": 4, "half": 2}
 _LOOP = re.compile(r"for \(int \w+ = 0; \w+ < (\d+); \+\+\w+\) \{$")
 _PARAMETER = re.compile(r"__global (\w+)\* restrict (\w+)")
-_HALVES = re.compile(r"\bv(load|store)(a?)_half(4?)\(")
+_HALVES = re.compile(r"\bv(load|store)(a?)_half(4?)(?:_rte)?\(")
 _OPERATOR = re.compile(r" [-+*/] |\b(?:min|max|exp)\(")
 _INTEGERS = re.compile(r"^(?:if|for|const)\b")
 
 
 @dataclass(frozen=True)
 class KernelFeatures:
-    """One launch. Operations are of floats, a vector's four counted as four, an addition and a product each as one."""
+    """One launch. Operations are of floats, a vector's four counted as four, an addition and a product each as one.
+
+    `waits` is how often a work item waits for loads, one time after another: once for all that a body of a loop loads,
+    as often as the loop runs.
+    """
 
     work_items: int
     work_groups: int
@@ -34,6 +38,7 @@ class KernelFeatures:
     load_bytes: int
     store_bytes: int
     argument_bytes: int
+    waits: int
     registers: int
     local_memory_bytes: int
     occupancy: float
@@ -49,8 +54,11 @@ def kernel_features(candidate: GpuCandidate, source: KernelSource, device: GpuDe
     items = math.prod(source.global_size)
     pointers = {name: _BYTES[kind] for kind, name in _PARAMETER.findall(source.source.partition("{\n")[0])}
     operations = loads = stores = 0
-    for times, statement in _statements(source.source):
+    waits: dict[int, int] = {}
+    for body, times, statement in _statements(source.source):
         read, written, rest = _memory(statement, pointers)
+        if read:
+            waits[body] = times
         loads += times * read
         stores += times * written
         if not _INTEGERS.match(rest):
@@ -62,24 +70,25 @@ def kernel_features(candidate: GpuCandidate, source: KernelSource, device: GpuDe
         load_bytes=loads * items,
         store_bytes=stores * items,
         argument_bytes=_argument_bytes(candidate),
+        waits=sum(waits.values()),
         registers=candidate.registers,
         local_memory_bytes=candidate.local_memory_bytes,
         occupancy=_occupancy(candidate.registers, items, device),
     )
 
 
-def _statements(source: str) -> Iterator[tuple[int, str]]:
-    """Statements, each with how often a work item runs it."""
-    times = [1]
-    for line in source.partition("{\n")[2].splitlines():
+def _statements(source: str) -> Iterator[tuple[int, int, str]]:
+    """Statements, each with the number of the loop whose body it is in (0: none), and how often a work item runs it."""
+    opened = [(0, 1)]
+    for number, line in enumerate(source.partition("{\n")[2].splitlines(), 1):
         statement = line.strip()
         loop = _LOOP.match(statement)
         if statement.startswith("}"):
-            times.pop()
+            opened.pop()
         if statement.endswith("{"):
-            times.append(times[-1] * (int(loop[1]) if loop else 1))
+            opened.append((number, opened[-1][1] * int(loop[1])) if loop else opened[-1])
         elif not statement.startswith("}"):
-            yield times[-1], statement
+            yield (*opened[-1], statement)
 
 
 def _memory(statement: str, pointers: dict[str, int]) -> tuple[int, int, str]:
@@ -120,6 +129,6 @@ def _argument_bytes(candidate: GpuCandidate) -> int:
 
 def _occupancy(registers: int, items: int, device: GpuDevice) -> float:
     """The share of the work items that a compute unit can run at once which registers and the grid let it run."""
-    most = device.cores.registers_per_unit // _FREE_REGISTERS
-    resident = device.cores.registers_per_unit // max(registers, _FREE_REGISTERS)
+    most = device.cores.registers_per_unit // FREE_REGISTERS
+    resident = device.cores.registers_per_unit // max(registers, FREE_REGISTERS)
     return min(resident, math.ceil(items / device.cores.compute_units)) / most

@@ -10,7 +10,7 @@ from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.gpu.epilogue import Epilogue
 from mnv3c.targets.gpu.grid import Size, local_size
 from mnv3c.targets.gpu.kernel import GpuCandidate, Operands, weighted_buffers
-from mnv3c.targets.gpu.packing import bias_of, dense_weights, stored
+from mnv3c.targets.gpu.packing import bias_of, dense_weights
 from mnv3c.targets.gpu.precision import Precision
 from mnv3c.targets.gpu.tensors import Destination, slices
 from mnv3c.targets.gpu.tiling import Tile, TiledWork, registers, tiles
@@ -54,8 +54,8 @@ class Pointwise(GpuCandidate):
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """Weights by output slice, and the bias."""
         width = LANES * self.shape.slices
-        packed = dense_weights(weights["weight"].reshape(1, 1, self.channels, self.outputs), width)
-        return stored(packed, self.precision), bias_of(weights, self.outputs, width)
+        weight = weights["weight"].reshape(1, 1, self.channels, self.outputs)
+        return dense_weights(weight, width, self.precision), bias_of(weights, self.outputs, width)
 
     @property
     def _output(self) -> Destination:

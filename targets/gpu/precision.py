@@ -10,8 +10,8 @@ Float = Literal["fp32", "fp16"]
 class Precision:
     """`storage` is the type of activations and weights in memory, `arithmetic` that of sums and activations.
 
-    Halves that are only stored are converted by `vloada_half4` and `vstorea_half4`, which every OpenCL has; arithmetic
-    in halves needs the extension cl_khr_fp16. Biases are always float32, as are the caller's tensors.
+    Halves that are only stored are converted by `vloada_half4` and `vstorea_half4_rte`, which every OpenCL has;
+    arithmetic in halves needs the extension cl_khr_fp16. Biases are always float32, as are the caller's tensors.
     """
 
     storage: Float = "fp32"

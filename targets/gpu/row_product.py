@@ -10,7 +10,7 @@ from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.gpu.epilogue import Epilogue
 from mnv3c.targets.gpu.grid import VECTOR_BYTES, Size, group_items, power_of_two
 from mnv3c.targets.gpu.kernel import GpuCandidate, Operands, weighted_buffers
-from mnv3c.targets.gpu.packing import bias_of, row_weights, stored
+from mnv3c.targets.gpu.packing import bias_of, row_weights
 from mnv3c.targets.gpu.precision import Precision
 from mnv3c.targets.gpu.tensors import Destination, slices
 from mnv3c.targets.target import Array, LayerWork, Packed
@@ -43,7 +43,7 @@ class RowProduct(GpuCandidate):
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """Weights by input channel, and the bias."""
         weight = weights["weight"].reshape(self.channels, self.outputs)
-        return stored(row_weights(weight, LANES), self.precision), bias_of(weights, self.outputs)
+        return row_weights(weight, LANES, self.precision), bias_of(weights, self.outputs)
 
     @property
     def _output(self) -> Destination:

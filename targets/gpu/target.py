@@ -1,5 +1,6 @@
 """What mobile GPUs have in common as targets: kernel families, storage, how kernels become OpenCL C."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mnv3c.graph.tensor import Layout, TensorType
@@ -14,6 +15,7 @@ from mnv3c.targets.gpu.global_pool import GlobalPoolFamily
 from mnv3c.targets.gpu.kernel import GpuCandidate
 from mnv3c.targets.gpu.limits import require_allocatable, require_arithmetic, require_launchable
 from mnv3c.targets.gpu.opencl import KernelSource, kernel_source
+from mnv3c.targets.gpu.packing import dense_tensor, stored_tensor
 from mnv3c.targets.gpu.pointwise import PointwiseFamily
 from mnv3c.targets.gpu.pool import PoolFamily
 from mnv3c.targets.gpu.precision import Float, Precision
@@ -22,7 +24,8 @@ from mnv3c.targets.gpu.row_product import RowProductFamily
 from mnv3c.targets.gpu.softmax import SoftmaxFamily
 from mnv3c.targets.gpu.tensors import storage_elements
 from mnv3c.targets.gpu.transposed import TransposedFamily
-from mnv3c.targets.target import BorderWork
+from mnv3c.targets.gpu.work_groups import with_work_groups
+from mnv3c.targets.target import Array, BorderWork, Packed
 
 GpuFamily = (
     RowProductFamily
@@ -79,6 +82,14 @@ class GpuTarget:
         """Values, of `precision.storage_bytes` each, that a stored tensor takes."""
         return storage_elements(tensor)
 
+    def stored(self, x: Array) -> Packed:
+        """A tensor in the IR's order as it is stored, flat; lanes of padding are large."""
+        return stored_tensor(x, self.precision)
+
+    def unstored(self, values: Packed, tensor: TensorType) -> Array:
+        """The tensor, in the IR's order, that stored values hold."""
+        return dense_tensor(values, tensor)
+
     def dense(self, tensor: TensorType, device: GpuDevice, layout: Layout) -> bool:
         """True for float32 slices that lie as the caller's tensor does: of one pixel, or one slice in NHWC."""
         if self.precision.storage != "fp32" or tensor.channels % LANES:
@@ -88,6 +99,10 @@ class GpuTarget:
     def kernel_source(self, candidate: GpuCandidate, symbol: str, device: GpuDevice) -> KernelSource:
         """A candidate's kernel as OpenCL C. Imports TVM."""
         return kernel_source(candidate, symbol, device)
+
+    def tunable(self, candidates: Sequence[GpuCandidate], device: GpuDevice) -> tuple[GpuCandidate, ...]:
+        """A layer's candidates that the device allows, and the same with other work-groups. Raises UserError."""
+        return with_work_groups(candidates, device)
 
     def require_launchable(self, candidate: GpuCandidate, device: GpuDevice) -> None:
         """Raise UserError for a kernel whose work-group, local memory or arithmetic the device does not allow."""

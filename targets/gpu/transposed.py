@@ -10,7 +10,7 @@ from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.gpu.epilogue import Epilogue
 from mnv3c.targets.gpu.grid import Size, local_size
 from mnv3c.targets.gpu.kernel import GpuCandidate, Operands, weighted_buffers
-from mnv3c.targets.gpu.packing import bias_of, dense_weights, stored
+from mnv3c.targets.gpu.packing import bias_of, dense_weights
 from mnv3c.targets.gpu.pointwise import multiply_add
 from mnv3c.targets.gpu.precision import Precision
 from mnv3c.targets.gpu.row_tile import finish_row
@@ -55,7 +55,7 @@ class Transposed(GpuCandidate):
     def pack(self, weights: Mapping[str, Array]) -> tuple[Packed, ...]:
         """Weights by output slice, and the bias."""
         width = LANES * self.parts
-        return stored(dense_weights(weights["weight"], width), self.precision), bias_of(weights, self.outputs, width)
+        return dense_weights(weights["weight"], width, self.precision), bias_of(weights, self.outputs, width)
 
     @property
     def _output(self) -> Destination:

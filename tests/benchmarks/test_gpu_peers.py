@@ -4,15 +4,25 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
+from tests.compiler.tune.fakes import record
 
 import mnv3c
+from mnv3c.compiler.opencl.target import load_opencl_target
+from mnv3c.compiler.opencl.tune.device import PoclDevice
+from mnv3c.compiler.tune.record import Record
+from mnv3c.compiler.tune.space import Space
+from mnv3c.compiler.tune.store import write_records
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.layer import LayerKey
+from mnv3c.graph.networks.mobilenet_v3 import mobilenet_v3
+from mnv3c.targets.gpu.device import GpuDevice
+from mnv3c.targets.registry import find_device
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("small", "--width", "0.35", "--resolution", "32", "--classes", "10")
@@ -45,13 +55,17 @@ def require_opencl() -> None:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_two_small_layers(tmp_path: Path, layout: str) -> None:
     require_opencl()
-    few = ("--layers", "2", "--rounds", "3", "--tries", "1", "--tvm-layout", layout, "--json", "rows.json")
-    done = gpu_peers(tmp_path, *TINY, *few)
+    write_records(tmp_path / "r.jsonl", [another_stem()])
+    few = ("--layers", "2", "--rounds", "3", "--tune", "0", "--records", "r.jsonl", "--tvm-layout", layout)
+    done = gpu_peers(tmp_path, *TINY, *few, "--json", "rows.json")
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
     assert (document["tvm_layout"], document["rounds"]) == (layout, 3)
     rows = document["rows"]
     assert [row["kind"] for row in rows] == ["direct", "depthwise"]
+    stem, depthwise = rows
+    assert stem["tuned_kernel"] == another_stem().candidate != stem["first_kernel"]
+    assert depthwise["tuned_kernel"] == depthwise["first_kernel"] and depthwise["tuned_us"] == depthwise["first_us"]
     for row in rows:
         assert row["tvm_launches"] == 1 and row["why_not"] == ""
         for side in ("tvm", "first", "tuned"):
@@ -61,7 +75,25 @@ def test_two_small_layers(tmp_path: Path, layout: str) -> None:
     assert {line.count("|") for line in lines} == {header.count("|")} == {rule.count("|")}
     sums_ms = (sum(row["count"] * row[f"{side}_us"] for row in rows) / 1e3 for side in ("tvm", "first", "tuned"))
     assert lines[-1].startswith(f"| all | 2 | {' | '.join(f'{each:.3f}' for each in sums_ms)} |")
-    assert "this CPU, and no phone" in done.stdout
+    assert "this CPU, and no phone" in done.stdout and "Tuned: not tuned now" in done.stdout
+
+
+def another_stem() -> Record:
+    """A record by which the last candidate of the tiny network's stem is the one to take."""
+    device, target = find_device("adreno-640", kind=GpuDevice), load_opencl_target("adreno")
+    graph = mobilenet_v3("small", width=0.35, resolution=32, classes=10)
+    stem, *_ = Space(graph, target, device, partial(target.tunable, device=device)).tasks
+    last = stem.candidates[-1]
+    return record(
+        layer=stem.layer,
+        storage=stem.key[1],
+        target=device.target,
+        device=device.name,
+        device_class=PoclDevice.here(target, device).device_class,
+        family=last.family,
+        parameters=dict(last.parameters),
+        baseline=stem.names[0],
+    )
 
 
 @pytest.mark.usefixtures("race")

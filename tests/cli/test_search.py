@@ -64,6 +64,98 @@ def test_a_table_of_accuracies(mnv3c: Mnv3c, accuracy: str) -> None:
     assert again["front"] == document["front"]
 
 
+def test_a_found_network_is_where_another_search_starts(mnv3c: Mnv3c, accuracy: str) -> None:
+    few_steps = ("--accuracy", accuracy, "--delta", "0.04", "--reduce", "0.95", "--json")
+    first = mnv3c(*NETADAPT, *few_steps, "-o", "first").document
+    words = ("search", first["best"]["graph"], "--device", PROFILE, "--seed", "3")
+    second = mnv3c(*words, *few_steps, "-o", "second").document
+    assert second["steps"][0]["widths"] == first["steps"][-1]["widths"]
+    assert second["steps"][0]["latency_ms"] == pytest.approx(first["best"]["latency_ms"], rel=1e-12)
+    assert second["best"]["latency_ms"] <= 0.95 * first["best"]["latency_ms"] and second["target_met"]
+
+
+def test_latencies_of_an_accelerator_are_those_of_emulate(mnv3c: Mnv3c, accuracy: str) -> None:
+    words = ("search", "small", "--device", "edgetpu-like", "--resolution", "64", "--accuracy", accuracy)
+    outcome = mnv3c(*words, "--delta", "0.03", "--reduce", "0.95", "-o", "found")
+    assert outcome.code == 0, outcome.stderr
+    assert " ms emulated on edgetpu-like at 480 MHz for a target of " in outcome.stdout
+    document = mnv3c(*words, "--delta", "0.03", "--reduce", "0.95", "-o", "found", "--resume", "--json").document
+    assert document["latency"] == {"kind": "emulated", "device": "edgetpu-like", "clock_hz": 480_000_000}
+    emulated = mnv3c("emulate", "found/best.yaml", "--device", "edgetpu-like", "--json").document
+    assert emulated["total_ms"] == document["best"]["latency_ms"] <= document["target_ms"]
+
+
+@pytest.fixture(scope="module")
+def tables(mnv3c: Mnv3c, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole table around V3-Small, and in `few/` one without blocks of 8 input channels."""
+    folder = tmp_path_factory.mktemp("tables")
+    space = ("--space", "netadapt-v3-small", "--resolutions", "64")
+    mnv3c("lut", *space, "--device", PROFILE, "-o", folder, "--json").require_success()
+    document = json.loads((folder / "lut.json").read_text())
+    document["entries"] = [entry for entry in document["entries"] if " c_in=8 " not in entry["work"]]
+    (folder / "few.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_latencies_of_a_table(mnv3c: Mnv3c, accuracy: str, tables: Path) -> None:
+    words = ("search", "small", "--resolution", "64", "--accuracy", accuracy, "--delta", "0.1", "--reduce", "0.9")
+    by_table = mnv3c(*words, "--table", tables / "lut.json", "-o", "by-table", "--json").document
+    by_profile = mnv3c(*words, "--device", PROFILE, "-o", "by-profile", "--json").document
+    assert [step["change"] for step in by_table["steps"]] == [step["change"] for step in by_profile["steps"]]
+    best = by_table["best"]
+    assert best["latency_ms"] == pytest.approx(by_profile["best"]["latency_ms"], rel=1e-9)
+    assert best["low_ms"] < best["latency_ms"] < best["high_ms"]
+    assert best["entries"] == {"measured": 0, "predicted": 16, "emulated": 0}
+    latency = by_table["latency"]
+    assert (latency["kind"], latency["device"], latency["space"]) == ("table", "pixel1", "netadapt-v3-small")
+    assert latency["file"] == str(tables / "lut.json") and latency["entries"]["predicted"] > 4000
+
+    few = mnv3c(*words, "--table", tables / "few.json", "-o", "few")
+    assert few.code == 0, few.stderr
+    assert "few.json: has no entry for " in few.stderr.splitlines()[0]
+    assert few.stderr.splitlines()[0].endswith("; proposals with those are passed over")
+    assert f" ms from the table {tables / 'few.json'} of pixel1 (16 entries predicted) for a target" in few.stdout
+
+
+def test_a_table_that_does_not_do_is_refused_at_once(mnv3c: Mnv3c, accuracy: str, tables: Path) -> None:
+    words = ("search", "--accuracy", accuracy, "--table", tables / "lut.json", "-o", "found")
+    other = mnv3c(*words, "small", "--resolution", "96")
+    assert (
+        other.code == 2 and "has no entry for 12 of 16 blocks and layers of 'mobilenet_v3_small_r96'" in other.message
+    )
+    assert other.message.endswith("makes such a table; or give --device")
+    space = mnv3c(*words, "--strategy", "random", "--space", "proxylessnas", "--resolution", "64")
+    assert space.code == 2 and "of space 'proxylessnas' at 64, as " in space.message
+    assert "; mnv3c lut --space proxylessnas --resolutions 64 makes such a table; or give --device" in space.message
+    assert not Path("found").exists()
+
+
+@pytest.mark.parametrize("given", [(), ("--device", PROFILE, "--table", "lut.json")])
+def test_one_source_of_latencies_is_given(mnv3c: Mnv3c, accuracy: str, given: tuple[str, ...]) -> None:
+    outcome = mnv3c("search", "small", "--accuracy", accuracy, "-o", "found", *given)
+    assert outcome.code == 2
+    assert (
+        "give --device NAME (a profile or an accelerator) or --table FILE (a lut.json), one of the two"
+        in outcome.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (("--head", "lraspp"), "no pool and dense layer of a classifier follow layer 'head.gate'"),
+        (("--head", "none"), "no pool and dense layer of a classifier follow layer 'last'"),
+    ],
+)
+def test_networks_of_another_form_start_no_search(
+    mnv3c: Mnv3c, accuracy: str, head: tuple[str, ...], message: str
+) -> None:
+    mnv3c("graph", "small", "--resolution", "64", *head, "--save", "other.yaml").require_success()
+    outcome = mnv3c("search", "other.yaml", "--device", PROFILE, "--accuracy", accuracy, "-o", "found")
+    assert outcome.code == 2 and "is not of MobileNetV3's form, which NetAdapt shrinks" in outcome.message
+    assert message in outcome.message
+
+
 def test_people_see_steps_and_widths(mnv3c: Mnv3c, accuracy: str) -> None:
     outcome = mnv3c(*NETADAPT, "--accuracy", accuracy, "--reduce", "0.95", "-o", "found")
     assert outcome.code == 0

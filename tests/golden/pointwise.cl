@@ -51,13 +51,13 @@ __kernel void pointwise(__global half* restrict input, __global half* restrict w
     sum1_1 = (sum1_1 + ((float4)(x1.s3) * w3_1));
   }
   bias_vector = bias[(group_y * 2)];
-  vstorea_half4(((sum0_0 + bias_vector) * min(max((((sum0_0 + bias_vector) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), (((group_y * 392) + (group_x * 128)) + local_x), output);
+  vstorea_half4_rte(((sum0_0 + bias_vector) * min(max((((sum0_0 + bias_vector) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), (((group_y * 392) + (group_x * 128)) + local_x), output);
   if (((group_x * 32) + (local_x >> 2)) < 33) {
-    vstorea_half4(((sum0_1 + bias_vector) * min(max((((sum0_1 + bias_vector) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 64), output);
+    vstorea_half4_rte(((sum0_1 + bias_vector) * min(max((((sum0_1 + bias_vector) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 64), output);
   }
   bias_vector_1 = bias[((group_y * 2) + 1)];
-  vstorea_half4(((sum1_0 + bias_vector_1) * min(max((((sum1_0 + bias_vector_1) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 196), output);
+  vstorea_half4_rte(((sum1_0 + bias_vector_1) * min(max((((sum1_0 + bias_vector_1) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 196), output);
   if (((group_x * 32) + (local_x >> 2)) < 33) {
-    vstorea_half4(((sum1_1 + bias_vector_1) * min(max((((sum1_1 + bias_vector_1) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 260), output);
+    vstorea_half4_rte(((sum1_1 + bias_vector_1) * min(max((((sum1_1 + bias_vector_1) * (float4)(1.666667e-01f)) + (float4)(5.000000e-01f)), (float4)(0.000000e+00f)), (float4)(1.000000e+00f))), ((((group_y * 392) + (group_x * 128)) + local_x) + 260), output);
   }
 }

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import FrozenInstanceError, replace
 
 import networkx as nx
@@ -7,6 +8,7 @@ from tests.graph.samples import chain, random_graph
 
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph, GraphError, Node
+from mnv3c.graph.networks import mobilenet_v3
 from mnv3c.graph.ops import Add, BatchNorm, Concat, Conv2d, Dense, Flatten, GlobalAveragePool, Input, Softmax
 from mnv3c.graph.tensor import TensorType
 from mnv3c.graph.verify import verify
@@ -157,3 +159,13 @@ def test_verify_wants_all_weights_or_none() -> None:
     assert verify(replace(graph, weights={})).weights == {}
     with pytest.raises(GraphError, match=r"node 'conv' has no value for weight 'conv\.bias'"):
         verify(replace(graph, weights={"conv.weight": graph.weights["conv.weight"]}))
+
+
+def test_a_graph_goes_to_other_processes_whole() -> None:
+    graph = mobilenet_v3("small", width=0.35, resolution=32, classes=4)
+    copy = pickle.loads(pickle.dumps(graph))
+    assert copy == graph and [copy.type_of(node.name) for node in copy.nodes] == [
+        graph.type_of(node.name) for node in graph.nodes
+    ]
+    assert list(copy.weights) == list(graph.weights)
+    assert all((copy.weights[name] == value).all() for name, value in graph.weights.items())

@@ -12,7 +12,7 @@ from mnv3c.compiler.tune.choice import RecordedChoice
 from mnv3c.compiler.tune.digest import best_records
 from mnv3c.compiler.tune.record import Record
 from mnv3c.compiler.tune.space import Space
-from mnv3c.compiler.tune.store import RecordStore, device_class, file_name, known_records, write_records
+from mnv3c.compiler.tune.store import RecordStore, file_name, known_records, write_records
 from mnv3c.compiler.tune.work import WorkKey, candidate_name
 from mnv3c.graph.networks import mobilenet_v3
 from mnv3c.targets.device import CpuDevice
@@ -85,7 +85,7 @@ def test_shipped_records_of_older_sources_still_choose(tmp_path: Path, monkeypat
             storage=task.key[1],
             family=task.candidates[-1].family,
             parameters=dict(task.candidates[-1].parameters),
-            device_class=device_class(device),
+            device_class=device.device_class,
             device_fingerprint="f" * 16,
             kernels="b" * 16,
         )
@@ -107,7 +107,7 @@ def test_stale_records_are_found() -> None:
     (layer, storage), names = next((key, names) for key, names in offers(device).items() if len(names) > 1)
     family, *parameters = min(names).split()
     given = {name: int(value) for name, value in (word.split("=") for word in parameters)}
-    good = record(layer=layer, storage=storage, family=family, parameters=given, device_class=device_class(device))
+    good = record(layer=layer, storage=storage, family=family, parameters=given, device_class=device.device_class)
     assert stale([good], [offers(device)]) == []
     gone = good.model_copy(update={"parameters": {**given, "tile_rows": 99}})
     elsewhere = good.model_copy(update={"layer": "conv2d of another network"})

@@ -13,17 +13,11 @@ from mnv3c.profiles.library import find_profile
 from mnv3c.profiles.lut.table import Entry, Provenance, Table
 from mnv3c.search.contexts import Cost, EmulatedLayers, entries_in_context, unit_costs
 from mnv3c.search.latency import ProfileLatency
-from mnv3c.search.lut import (
-    Request,
-    TableLatency,
-    emulated_table,
-    mixed_table,
-    predicted_table,
-    units_of_space,
-    widest,
-)
+from mnv3c.search.lut import Request, emulated_table, mixed_table, predicted_table, units_of_space, widest
+from mnv3c.search.processes import LocalProcesses
 from mnv3c.search.space import Space
 from mnv3c.search.space_file import find_space, load_space
+from mnv3c.search.tabulated import TableLatency
 from mnv3c.targets.edgetpu.settings import find_accelerator
 
 
@@ -84,6 +78,19 @@ def test_a_stopped_table_goes_on_and_is_the_same(tiny: Space, tmp_path: Path) ->
         entries_in_context(other, (32, 64), Counting(0), store)
 
 
+def test_a_network_that_cannot_be_judged_is_named(tiny: Space, tmp_path: Path) -> None:
+    class Refusing(Counting):
+        def costs(self, fused: Graph) -> dict[str, Cost]:
+            if self.judged == 2:
+                raise UserError("layer 'x' is unknown")
+            return super().costs(fused)
+
+    store = tmp_path / "networks.jsonl"
+    with pytest.raises(UserError, match=r"^space 'tiny', network 2 at 32: layer 'x' is unknown$"):
+        entries_in_context(tiny, (32,), Refusing(), store)
+    assert store.read_bytes().count(b"\n") == 2
+
+
 def test_what_is_no_kept_network_is_an_error(tiny: Space, tmp_path: Path) -> None:
     store = tmp_path / "networks.jsonl"
     store.write_text('{"version": 1, "space": 3}\n')
@@ -121,6 +128,7 @@ def test_a_table_of_compiled_kernels_is_near_whole_networks(tiny: Space) -> None
         graph = tiny.graph(subnet, 64)
         assert TableLatency(table)(graph) == pytest.approx(whole(graph), rel=0.03)
     assert all(entry.low_ms < entry.p50_ms < entry.high_ms for entry in table.entries)
+    assert predicted_table(Request(tiny, (64,), workers=LocalProcesses(2, worth_s=0.0)), profile) == table
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +151,3 @@ def test_a_mixed_table_says_what_was_measured(predicted: Table) -> None:
     assert dict(mixed.made_by) == {"measured": "by hand", **predicted.made_by}
     assert mixed.entry(chosen[0].unit).p50_ms == 1.0 and mixed.additivity is None
     assert mixed_table(predicted, {}, "by hand") == predicted
-
-
-def test_a_table_is_a_latency_for_searches(predicted: Table) -> None:
-    space = find_space("ofa-mbv3-w1.0")
-    latency, subnet = TableLatency(predicted), space.random(Random(9))
-    assert latency(space.graph(subnet, 128)) == predicted.latency_ms(space.units(subnet, 128))
-    assert "ofa-mbv3-w1.0" in latency.identity and "pixel4" in latency.identity
-    with pytest.raises(UserError, match="has no entry for"):
-        latency(space.graph(subnet, 132))

@@ -8,7 +8,6 @@ from typing import Any, cast
 from mnv3c.compiler.tune.choice import scores
 from mnv3c.compiler.tune.metaschedule.traces import TraceFolder, find_trace
 from mnv3c.compiler.tune.record import Record
-from mnv3c.compiler.tune.store import device_class
 from mnv3c.compiler.tune.work import WorkKey, kernels_fingerprint, work_key
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.target import Candidate, Family, LayerWork, Schedulable, Target
@@ -63,7 +62,7 @@ def _traced_records(
     known: dict[WorkKey, list[Record]] = defaultdict(list)
     traced: set[WorkKey] = set()
     for record in records:
-        here = (record.target, record.device_class) == (target.name, device_class(device))
+        here = (record.target, record.device_class) == (target.name, device.device_class)
         if here and record.threads in (threads, 1) and record.basis == "measured":
             known[record.layer, record.storage].append(record)
             if record.status == "ok" and record.parameters.get("trace"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mnv3c.compiler.cache import FileCache
-from mnv3c.compiler.tune.measure import HostMeasure, require_host
+from mnv3c.compiler.tune.host_measure import HostMeasure, require_host
 from mnv3c.compiler.tune.metaschedule.kernels import with_plain_kernels
 from mnv3c.compiler.tune.metaschedule.search import make_searcher
 from mnv3c.compiler.tune.metaschedule.strategy import Comparison, MetaScheduleTuner

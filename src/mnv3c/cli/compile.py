@@ -18,6 +18,7 @@ from mnv3c.cli.compile_gpu import AccumulateOption, GpuOptions, HostCpuOption, S
 from mnv3c.cli.compile_progress import STAGES, listening, require_stages
 from mnv3c.cli.device import DeviceOption, SetOption, TargetOption, chosen_device_of_any_kind
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
+from mnv3c.cli.tuned_on import TunedOnOption
 from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
@@ -63,6 +64,7 @@ def compile_command(
     host_cpu: HostCpuOption = None,
     storage: StorageOption = None,
     accumulate: AccumulateOption = None,
+    tuned_on: TunedOnOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Compile a network into a native program that needs no TVM: a library, a header, and a bench.
@@ -81,7 +83,7 @@ def compile_command(
     found = chosen_device_of_any_kind(target, device)
     wanted, of_gpu = (
         AcceleratorOptions(settings, calibrate, calibration, rounding),
-        GpuOptions(host_cpu, storage, accumulate),
+        GpuOptions(host_cpu, storage, accumulate, tuned_on),
     )
     if not isinstance(found, GpuDevice):
         of_gpu.refuse(found.name)

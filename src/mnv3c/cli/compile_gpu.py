@@ -10,6 +10,7 @@ import typer
 
 from mnv3c.cli.compile_progress import listening
 from mnv3c.cli.model import ModelOptions, load_model
+from mnv3c.cli.tuned_on import kernel_choice, require_place
 from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import UserError
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from mnv3c.compiler.opencl.manifest import Architecture
     from mnv3c.compiler.opencl.pipeline import GpuArtifact
     from mnv3c.compiler.opencl.program import Storage
+    from mnv3c.profiles.gpu_kernels.predict import GpuPrediction
     from mnv3c.targets.gpu.device import GpuDevice
+    from mnv3c.targets.gpu.features import KernelFeatures
     from mnv3c.targets.target import OperatingSystem
 
 _PANEL = "GPUs"
@@ -50,10 +53,16 @@ class GpuOptions:
     host_cpu: str | None
     storage: str | None
     accumulate: str | None
+    tuned_on: str | None
 
     def refuse(self, device: str) -> None:
         """Raises UserError naming an option that was given for a device that is no GPU."""
-        options = {"host-cpu": self.host_cpu, "storage": self.storage, "accumulate": self.accumulate}
+        options = {
+            "host-cpu": self.host_cpu,
+            "storage": self.storage,
+            "accumulate": self.accumulate,
+            "tuned-on": self.tuned_on,
+        }
         for name, value in options.items():
             if value is not None:
                 raise UserError(f"--{name} is for GPUs, and '{device}' is none")
@@ -70,13 +79,14 @@ class GpuOptions:
 
     def precision(self) -> "tuple[Storage, Storage]":
         """What lies in memory, and what sums are. Raises UserError for what kernels cannot do."""
-        storage, accumulate = _float("storage", self.storage), _float("accumulate", self.accumulate)
+        storage, accumulate = float_of("storage", self.storage), float_of("accumulate", self.accumulate)
         if accumulate == "fp16" and storage == "fp32":
             raise UserError("--accumulate: fp16 needs --storage fp16")
         return storage, accumulate
 
 
-def _float(option: str, name: str | None) -> "Storage":
+def float_of(option: str, name: str | None) -> "Storage":
+    """The type that an option names. Raises UserError for any other."""
     match name:
         case None | "fp32":
             return "fp32"
@@ -98,6 +108,7 @@ def compile_for_gpu(
 ) -> None:
     """Compile a model for a GPU and print what was made."""
     architecture, precision = wanted.architecture(), wanted.precision()
+    require_place(wanted.tuned_on)
     if "calls" in dump:
         raise UserError(f"--dump: 'calls' is for CPUs; manifest.yaml lists what '{device.name}' launches")
     graph = load_model(model, options)
@@ -108,43 +119,79 @@ def compile_for_gpu(
 
     directory = output or Path("build") / f"{identifier(graph.name)}-{device.target}"
     target = load_opencl_target(device.target).with_storage(*precision)
+    choice = kernel_choice(wanted.tuned_on, target, device)
     with listening(directory, dump) as listener:
-        compiler = GpuCompiler(target, device, architecture, system, listener=listener)
+        compiler = GpuCompiler(target, device, architecture, system, choice, listener=listener)
         artifact = compiler.compile(graph, directory)
-    document = compiled_json(artifact, device)
+    document = compiled_json(artifact, device, precision[1]) | {"tuned_on": wanted.tuned_on}
     typer.echo(json.dumps(document)) if as_json else _print_summary(artifact, device, document)
 
 
-def compiled_json(artifact: "GpuArtifact", device: "GpuDevice") -> dict[str, Any]:
+def compiled_json(artifact: "GpuArtifact", device: "GpuDevice", arithmetic: "Storage") -> dict[str, Any]:
     """The document of `mnv3c compile --json`."""
     files = {role: str(getattr(artifact.files, role)) for role in ("library", "header", "bench", "kernels")}
+    features = _features(artifact, device)
+    predicted = _prediction(artifact, device, features, arithmetic)
     return {
         "path": str(artifact.directory),
         "files": {**files, "manifest": str(artifact.manifest)},
         "device": device.name,
         "triple": artifact.toolchain.triple,
         "storage": artifact.program.storage,
+        "arithmetic": arithmetic,
         "compile_s": round(artifact.compile_s, 3),
         "peak_activation_bytes": artifact.memory.peak_bytes,
         "lower_bound_activation_bytes": artifact.memory.lower_bound_bytes,
         "weights_bytes": artifact.program.weights_bytes,
-        "layers": list(_layers(artifact, device)),
+        "predicted_by": predicted.predicted_by,
+        "predicted_ms": predicted.total_ms,
+        "low_ms": predicted.low_ms,
+        "high_ms": predicted.high_ms,
+        "kernels_ms": predicted.kernels_ms,
+        "launches_ms": predicted.launches_ms,
+        "once_ms": predicted.once_ms,
+        "layers": list(_layers(artifact, features, predicted)),
     }
 
 
-def _layers(artifact: "GpuArtifact", device: "GpuDevice") -> Iterator[dict[str, Any]]:
-    """Rows of launches; `operations` and `occupancy` are estimates, made of the kernel's text."""
+def _features(artifact: "GpuArtifact", device: "GpuDevice") -> "list[KernelFeatures]":
+    """Counts of each launch, made of its kernel's text."""
     from typing import cast
 
     from mnv3c.targets.gpu.features import kernel_features
     from mnv3c.targets.gpu.kernel import GpuCandidate
     from mnv3c.targets.gpu.opencl import KernelSource
 
-    kernels = {kernel.name: kernel for kernel in artifact.program.kernels}
+    found = []
     for call, launch in zip(artifact.network.calls, artifact.program.calls, strict=True):
-        kernel, candidate = kernels[launch.kernel], cast(GpuCandidate, call.candidate)
+        kernel = artifact.program.kernel(launch.kernel)
         source = KernelSource(kernel.name, kernel.source, kernel.global_size, kernel.local_size)
-        features = kernel_features(candidate, source, device)
+        found.append(kernel_features(cast(GpuCandidate, call.candidate), source, device))
+    return found
+
+
+def _prediction(
+    artifact: "GpuArtifact", device: "GpuDevice", features: "list[KernelFeatures]", arithmetic: "Storage"
+) -> "GpuPrediction":
+    from mnv3c.profiles.gpu_kernels.predict import predict_launches
+    from mnv3c.profiles.gpu_kernels.rates import known_rates, rates_of
+    from mnv3c.profiles.gpu_kernels.terms import Launches
+
+    program = artifact.program
+    transferred = 4 * sum(port.elements for port in (program.input, *program.outputs))
+    rates = rates_of(device, known_rates())
+    return predict_launches(Launches.of(features), transferred, arithmetic, device, rates)
+
+
+def _layers(
+    artifact: "GpuArtifact", features: "list[KernelFeatures]", predicted: "GpuPrediction"
+) -> Iterator[dict[str, Any]]:
+    """Rows of launches; `operations` and `occupancy` are estimates, made of the kernel's text."""
+    from mnv3c.compiler.opencl.manifest import chosen_by
+
+    calls = zip(artifact.network.calls, artifact.program.calls, features, predicted.kernels, strict=True)
+    for call, launch, counted, expected in calls:
+        kernel, candidate = artifact.program.kernel(launch.kernel), call.candidate
         written = launch.arguments[-1].size_bytes
         yield {
             "name": call.layer,
@@ -158,8 +205,13 @@ def _layers(artifact: "GpuArtifact", device: "GpuDevice") -> Iterator[dict[str, 
             "parameters": dict(candidate.parameters),
             "work_items": list(kernel.global_size),
             "work_group": list(kernel.local_size),
-            "operations": features.operations,
-            "occupancy": round(features.occupancy, 3),
+            "chosen_by": chosen_by(launch.layer, artifact.recorded),
+            "operations": counted.operations,
+            "occupancy": round(counted.occupancy, 3),
+            "predicted_ms": expected.latency_ms,
+            "low_ms": expected.low_ms,
+            "high_ms": expected.high_ms,
+            "bound": expected.bound,
         }
 
 
@@ -169,15 +221,17 @@ def _print_summary(artifact: "GpuArtifact", device: "GpuDevice", document: dict[
     table = Table(box=None, pad_edge=False)
     for header in ("layer", "kind", "in", "out"):
         table.add_column(header, no_wrap=True)
-    for header in ("M MACs", "M ops", "kB in", "kB out", "occup. %"):
+    for header in ("M MACs", "M ops", "kB in", "kB out", "occup. %", "pred. us"):
         table.add_column(header, justify="right", no_wrap=True)
     for header in ("kernel", "work items", "work-group"):
         table.add_column(header, no_wrap=True)
     for layer in document["layers"]:
         before, after, items, group = ("x".join(map(str, layer[k])) for k in ("in", "out", "work_items", "work_group"))
         counts = (f"{layer[key] / scale:,.{digits}f}" for key, scale, digits in _COUNTS)
-        busy = f"{100 * layer['occupancy']:.0f}"
-        table.add_row(layer["name"], layer["kind"], before, after, *counts, busy, layer["kernel"], items, group)
+        busy, predicted = f"{100 * layer['occupancy']:.0f}", f"{1e3 * layer['predicted_ms']:,.0f}"
+        table.add_row(
+            layer["name"], layer["kind"], before, after, *counts, busy, predicted, layer["kernel"], items, group
+        )
     console = wide_console(_TABLE_WIDTH)
     console.print(table)
     for line in _summary_lines(artifact, device, document):
@@ -198,15 +252,27 @@ def _summary_lines(artifact: "GpuArtifact", device: "GpuDevice", document: dict[
         f"activations {artifact.memory.peak_bytes / 1e6:.2f} MB, weights {program.weights_bytes / 1e6:.2f} MB, in"
         f" {program.storage}"
     )
+    if document["tuned_on"] is not None:
+        chosen = f"{len(artifact.recorded)} of {len(layers)} kernels chosen"
+        yield f"{chosen} by records measured on PoCL, which is a CPU and no GPU"
     yield f"M ops and occupancy are estimates for '{device.name}' from the kernels' text, not measurements"
+    total, low, high, kernels, launching, once = (
+        f"{document[f'{name}_ms']:.2f}" for name in ("predicted", "low", "high", "kernels", "launches", "once")
+    )
+    parts = f"kernels {kernels}, launches {launching}, upload and read-back {once}"
+    yield f"predicted {total} ms (90 %: {low} to {high}): {parts};"
+    yield f"  {document['predicted_by']}"
     yield ""
     for path in document["files"].values():
         yield f"  {path}"
     yield ""
-    bench, architecture = artifact.files.bench, artifact.toolchain.triple.partition("-")[0]
-    if architecture == host_architecture() and not artifact.toolchain.android:
-        yield f"run it here:       mnv3c run {artifact.directory} --on pocl"
+    architecture = artifact.toolchain.triple.partition("-")[0]
+    halves = document["arithmetic"] == "fp16"
+    if halves:
+        yield "sums in halves need an OpenCL device with cl_khr_fp16, which PoCL's CPU is not"
     if artifact.toolchain.android:
-        yield f"run it on a phone: adb push {bench} /data/local/tmp && adb shell /data/local/tmp/{bench.name} --profile"
+        yield f"run it on a phone: mnv3c run {artifact.directory} --on adb:SERIAL --profile"
     elif architecture != host_architecture():
-        yield f"run it on a board: scp {bench} BOARD: && ssh BOARD ./{bench.name} --profile"
+        yield f"run it on a board: mnv3c run {artifact.directory} --on ssh:BOARD --profile"
+    else:
+        yield f"run it here:       mnv3c run {artifact.directory}{'' if halves else ' --on pocl'}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnv3c.cli.cluster_option import ClusterOption
 from mnv3c.cli.device import SetOption
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.cli.profile_options import AsJson
@@ -47,6 +48,7 @@ def emulate_command(
     processes: Annotated[
         int | None, typer.Option(min=1, max=1024, metavar="N", help="Processes of a sweep. Default: one a core.")
     ] = None,
+    cluster: ClusterOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Emulate a network on an accelerator: cycles, stalls, bytes and energy of every layer, from shapes alone.
@@ -62,8 +64,9 @@ def emulate_command(
         from mnv3c.cli.emulate_sweep import SweepRequest, run_sweep
 
         networks = [load_model(model, options), *(load_model(name, ModelOptions()) for name in also or ())]
-        run_sweep(SweepRequest(networks, accelerator, axes, output, plot, processes), as_json)
+        run_sweep(SweepRequest(networks, accelerator, axes, output, plot, processes, cluster), as_json)
         return
+    _refuse(cluster, "--cluster is for sweeps; give --sweep KEY=V1,V2,...")
     _refuse(plot, "--plot draws a sweep; give --sweep KEY=V1,V2,...")
     _refuse(output, "--output keeps a sweep's points; give --sweep KEY=V1,V2,...")
     _refuse(also, "--also is for sweeps; give --sweep KEY=V1,V2,...")

@@ -14,15 +14,17 @@ from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
+from mnv3c.search.cluster import open_workers
+from mnv3c.search.sweep import Place, places_of, sweep
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
-from mnv3c.targets.edgetpu.sweep import Point, Setting, Workload, grid, pareto, parse_axis, sweep
+from mnv3c.targets.edgetpu.sweep import Point, Setting, Workload, grid, pareto, parse_axis
 
 _TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What to sweep, and where the points and the picture go."""
+    """What to sweep, where the points and the picture go, and who works on it."""
 
     networks: Sequence[Graph]
     device: AcceleratorDevice
@@ -30,6 +32,7 @@ class SweepRequest:
     output: Path | None = None
     plot: Path | None = None
     processes: int | None = None
+    cluster: str | None = None
 
 
 def run_sweep(request: SweepRequest, as_json: bool) -> None:
@@ -44,7 +47,7 @@ def run_sweep(request: SweepRequest, as_json: bool) -> None:
     axes = _axes(request)
     workloads = [Workload.of(run_passes(network, default_passes())) for network in request.networks]
     configurations = grid(axes)
-    points = tuple(_shown(_points(request, workloads, configurations), len(workloads) * len(configurations)))
+    points = _points(request, workloads, configurations)
     if all(point.problem for point in points):
         raise UserError(f"not one of {len(points)} configurations runs; the first: {points[0].problem}")
     front = pareto(points)
@@ -71,16 +74,21 @@ def _axes(request: SweepRequest) -> dict[str, tuple[str, ...]]:
 
 def _points(
     request: SweepRequest, workloads: list[Workload], configurations: Sequence[tuple[Setting, ...]]
-) -> Iterator[Point]:
-    if request.output is None:
-        yield from sweep(workloads, request.device, configurations, request.processes)
-        return
-    from mnv3c.cli.sweep_store import resumed_sweep
+) -> tuple[Point, ...]:
+    """The points, in the order of the grid, whatever the workers' was."""
+    places = places_of(workloads, configurations)
+    with open_workers(request.cluster, request.processes) as workers:
+        if request.output is None:
+            found = sweep(workloads, request.device, places, workers)
+        else:
+            from mnv3c.cli.sweep_store import resumed_sweep
 
-    yield from resumed_sweep(request.output, workloads, request.device, configurations, request.processes)
+            found = resumed_sweep(request.output, workloads, request.device, places, workers)
+        points = dict(_shown(found, len(places)))
+    return tuple(points[place] for place in places)
 
 
-def _shown(points: Iterator[Point], total: int) -> Iterator[Point]:
+def _shown(points: Iterator[tuple[Place, Point]], total: int) -> Iterator[tuple[Place, Point]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -4,22 +4,23 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnv3c.cli.cluster_option import ClusterOption
+from mnv3c.cli.latency_source import find_source
 from mnv3c.cli.measure_programs import MaxNoiseOption, noise_share
 from mnv3c.cli.profile_options import AsJson
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
+    from mnv3c.cli.lut_measured import Measuring
     from mnv3c.profiles.lut.table import Table
-    from mnv3c.profiles.profile import Profile
     from mnv3c.search.lut import Progress, Request
     from mnv3c.search.space import Space
-    from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
 _FORMATS = "json|ofa|proxyless|nn-meter|csv|parquet"
 _KEPT = "networks.jsonl"
@@ -66,6 +67,7 @@ def lut(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where the table goes, and finished work.")
     ] = None,
+    cluster: ClusterOption = None,
     count: Annotated[bool, typer.Option("--count", help="Only count the space's networks, blocks and layers.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +78,7 @@ def lut(
     Example: mnv3c lut --space ofa-mbv3-w1.0 --device pixel4-cpu-tflite -o tables
     """
     from mnv3c.profiles.lut.exporters import EXPORTERS
+    from mnv3c.search.cluster import open_workers
     from mnv3c.search.lut import Request
     from mnv3c.search.space_file import find_space
 
@@ -92,10 +95,11 @@ def lut(
         raise UserError("--device NAME says whose latencies: a profile or an accelerator; or --on PLACE, to measure")
     if unknown := [name for name in formats or () if name not in EXPORTERS]:
         raise UserError(f"--format: '{unknown[0]}' is not one of {', '.join(EXPORTERS)}")
+    open_workers(cluster)  # Refuses what names no cluster.
     _make_folder(output)
     with _bar(_counted_text(counted)) as progress:
         request = Request(found, sides, output / _KEPT, progress)
-        table = _table(request, device, on, _Measuring(budget, target, threads, noise_share(max_noise), output))
+        table = _table(request, device, on, _Given(budget, target, threads, noise_share(max_noise), output, cluster))
     files = [path for name in dict.fromkeys(["json", *(formats or ())]) for path in EXPORTERS[name](table, output)]
     document = lut_json(table, files, counted, time.perf_counter() - began_s)
     if as_json:
@@ -135,67 +139,46 @@ def count_space(space: "Space", resolutions: tuple[int, ...]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Measuring:
-    """What the command line says of measuring."""
+class _Given:
+    """What the command line says of measuring, and who does the rest."""
 
     budget: int | None
     target: str | None
     threads: int | None
     max_noise: float
     folder: Path
+    cluster: str | None
+
+    def measuring(self, place: str, threads: int) -> "Measuring":
+        from mnv3c.cli.lut_measured import Measuring
+        from mnv3c.compiler.measure.settings import Settings
+
+        return Measuring(place, Settings(threads, max_noise=self.max_noise), self.folder, self.cluster)
 
 
-def _table(request: "Request", device: str | None, on: str | None, measuring: _Measuring) -> "Table":
+def _table(request: "Request", device: str | None, on: str | None, given: _Given) -> "Table":
     from mnv3c.cli.lut_measured import measured_table, with_measured
-    from mnv3c.compiler.measure.settings import Settings
+    from mnv3c.search.cluster import open_workers
     from mnv3c.search.lut import emulated_table, predicted_table
     from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
-    if device is not None and (measuring.target, measuring.threads) != (None, None):
+    if device is not None and (given.target, given.threads) != (None, None):
         raise UserError("--target and --threads are for --on without --device: a profile states its own")
-    if measuring.budget is not None and (device is None or on is None):
+    if given.budget is not None and (device is None or on is None):
         raise UserError("--budget is for --device PROFILE with --on PLACE, which measures every entry without one")
     if device is None:
-        settings = Settings(measuring.threads or 1, max_noise=measuring.max_noise)
-        return measured_table(request, str(on), measuring.target, settings, measuring.folder)
-    source = _source(device)
-    if isinstance(source, AcceleratorDevice):
-        if on is not None:
-            raise UserError(f"--on measures programs on processors; '{source.name}' is an accelerator, and is emulated")
-        return emulated_table(request, source)
-    table = predicted_table(request, source)
+        return measured_table(request, given.target, given.measuring(str(on), given.threads or 1))
+    source = find_source(device)
+    if isinstance(source, AcceleratorDevice) and on is not None:
+        raise UserError(f"--on measures programs on processors; '{source.name}' is an accelerator, and is emulated")
+    with open_workers(given.cluster) as workers:
+        spread = replace(request, workers=workers)
+        if isinstance(source, AcceleratorDevice):
+            return emulated_table(spread, source)
+        table = predicted_table(spread, source)
     if on is None:
         return table
-    settings = Settings(source.identity.threads, max_noise=measuring.max_noise)
-    return with_measured(table, source, on, measuring.budget, settings, measuring.folder)
-
-
-def _source(name: str) -> "Profile | AcceleratorDevice":
-    """The profile or the accelerator of a name, or of a file. Raises UserError naming what there is."""
-    from mnv3c.profiles.library import find_profile, shipped_profiles
-    from mnv3c.targets.edgetpu.device import AcceleratorDevice
-    from mnv3c.targets.edgetpu.settings import find_accelerator
-    from mnv3c.targets.registry import devices
-    from mnv3c.targets.strict_yaml import read_mapping
-
-    accelerators = [each.name for each in devices("edgetpu", AcceleratorDevice)]
-    if name in accelerators:
-        return find_accelerator(name)
-    if name.endswith(".yaml"):
-        path = Path(name)
-        return find_accelerator(name) if _is_device(path, read_mapping) else find_profile(name)
-    if name not in shipped_profiles():
-        known = ", ".join([*shipped_profiles(), *accelerators])
-        raise UserError(f"--device: '{name}' is not a .yaml file, nor a profile or an accelerator of {known}")
-    return find_profile(name)
-
-
-def _is_device(path: Path, read: Any) -> bool:
-    """Whether a file is that of a device; profiles, which may be larger than any, begin otherwise."""
-    try:
-        return "target" in read(path)
-    except UserError:
-        return False
+    return with_measured(table, source, given.budget, given.measuring(on, source.identity.threads))
 
 
 def _sides(text: str) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Entries of a table that are measured: units compiled alone, on this machine or far away."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING
 from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
-    from mnv3c.compiler.measure.job import Job
+    from mnv3c.compiler.measure.job import Job, Program
     from mnv3c.compiler.measure.outcome import Outcome
     from mnv3c.compiler.measure.settings import Settings
     from mnv3c.profiles.lut.table import Entry, Table
     from mnv3c.profiles.lut.units import Unit
     from mnv3c.profiles.profile import Profile
+    from mnv3c.profiles.work import Work
     from mnv3c.search.lut import Request
     from mnv3c.targets.device import CpuDevice
 
@@ -24,9 +26,17 @@ _BEFORE = "before"
 _HOW = "units compiled alone and measured on {place}: the sum of the medians of their kernels, weights in near caches"
 
 
-def with_measured(
-    table: "Table", profile: "Profile", place: str, budget: int | None, settings: "Settings", folder: Path
-) -> "Table":
+@dataclass(frozen=True)
+class Measuring:
+    """Where and how entries are measured, in which folder what was measured is kept, and who compiles."""
+
+    place: str
+    settings: "Settings"
+    folder: Path
+    cluster: str | None = None
+
+
+def with_measured(table: "Table", profile: "Profile", budget: int | None, measuring: Measuring) -> "Table":
     """The table with the least certain entries measured on a place; what is too noisy stays predicted.
 
     Raises UserError where the profile is not one of our own compiler's programs, MissingError where the place is gone.
@@ -39,10 +49,10 @@ def with_measured(
             "one table cannot hold both"
         )
     wanted = widest(table, budget or _DEFAULT_BUDGET)
-    device = _device_of(profile, place)
+    device = _device_of(profile, measuring.place)
     resolutions = {entry.unit: entry.resolutions for entry in wanted}
-    measured = _measured(resolutions, device, settings, place, folder)
-    return mixed_table(table, measured, _HOW.format(place=place))
+    measured = _measured(resolutions, device, measuring)
+    return mixed_table(table, measured, _HOW.format(place=measuring.place))
 
 
 def _device_of(profile: "Profile", place: str) -> "CpuDevice":
@@ -61,7 +71,7 @@ def _device_of(profile: "Profile", place: str) -> "CpuDevice":
     return host
 
 
-def measured_table(request: "Request", place: str, target: str | None, settings: "Settings", folder: Path) -> "Table":
+def measured_table(request: "Request", target: str | None, measuring: Measuring) -> "Table":
     """The table of which every entry is measured. Raises MissingError where one could not be, with what can be done."""
     from mnv3c.cli.device import chosen_device
     from mnv3c.profiles.lut.table import Table
@@ -70,24 +80,25 @@ def measured_table(request: "Request", place: str, target: str | None, settings:
     from mnv3c.search.lut import units_of_space
 
     resolutions = units_of_space(request.space, request.resolutions)
-    measured = _measured(resolutions, chosen_device(target, None), settings, place, folder)
+    measured = _measured(resolutions, chosen_device(target, None), measuring)
+    kept = measuring.folder / _RECORDS
     if missing := [unit for unit in resolutions if unit not in measured]:
         raise MissingError(
             f"{len(missing)} of {len(resolutions)} entries could not be measured, as '{missing[0]}'; the others are "
-            f"kept in {folder / _RECORDS}, and the same command goes on there; --max-noise takes less certain ones"
+            f"kept in {kept}, and the same command goes on there; --max-noise takes less certain ones"
         )
-    record = RecordStore(folder / _RECORDS).records[-1]
+    record = RecordStore(kept).records[-1]
     return Table(
         space=request.space.name,
         identity=Identity(record.device, record.processor, record.runtime, record.precision, record.threads),
         resolutions=request.resolutions,
         entries=tuple(measured[unit] for unit in resolutions),
-        made_by={"measured": _HOW.format(place=place)},
+        made_by={"measured": _HOW.format(place=measuring.place)},
     )
 
 
 def _measured(
-    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", settings: "Settings", place: str, folder: Path
+    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", measuring: Measuring
 ) -> "dict[Unit, Entry]":
     """The entries of what could be measured."""
     from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
@@ -95,16 +106,25 @@ def _measured(
     from mnv3c.compiler.measure.places import find_machines
     from mnv3c.compiler.measure.settings import Patience
     from mnv3c.profiles.record import RecordStore
+    from mnv3c.search.cluster import open_workers
+    from mnv3c.search.workers import work_kept_in
 
-    with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, showing() as show:
-        compiler = program_compiler(device, settings.threads)
+    records = measuring.folder / _RECORDS
+    with tempfile.TemporaryDirectory(prefix="mnv3c-lut-") as temporary, showing() as show, work_kept_in(records):
+        compiler = program_compiler(device, measuring.settings.threads)
+
+        def compiled(wanted: "Sequence[Job]") -> "Mapping[Work, Program | str]":
+            # Workers that have gone disturb no measurement.
+            with open_workers(measuring.cluster) as workers:
+                return compiled_programs(wanted, compiler, Path(temporary), show, workers)
+
         campaign = Campaign(
-            find_machines([place], (), shell_library(compiler, Path(temporary))),
+            find_machines([measuring.place], (), shell_library(compiler, Path(temporary))),
             "" if device.name == "host" else device.name,
-            settings,
+            measuring.settings,
             Patience(),
-            lambda wanted: compiled_programs(wanted, compiler, Path(temporary), show),
-            RecordStore(folder / _RECORDS),
+            compiled,
+            RecordStore(records),
             show.message,
             show.outcome,
         )

@@ -11,6 +11,7 @@ import typer
 from mnv3c.cli.device import DeviceOption, TargetOption, chosen_device
 from mnv3c.cli.measure_programs import (
     MaxNoiseOption,
+    SshOption,
     compiled_programs,
     noise_share,
     program_compiler,
@@ -69,9 +70,7 @@ def measure(
         Path | None, typer.Option(metavar="FILE", help="For --plan: only list which of this file's works to measure.")
     ] = None,
     retries: Annotated[int, typer.Option(min=0, max=1000, help="How often in a row to try again a lost device.")] = 8,
-    ssh_option: Annotated[
-        list[str] | None, typer.Option(metavar="OPTION", help="Passed to ssh as -o OPTION, as in ssh_config.")
-    ] = None,
+    ssh_option: SshOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Measure networks, each with its layers, and layers alone, on this machine or on devices far away.

@@ -1,7 +1,9 @@
 """The programs that are measured, and what is said meanwhile; for the commands that measure."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from mnv3c.compiler.measure.outcome import Outcome
     from mnv3c.compiler.pipeline import Compiler
     from mnv3c.profiles.work import Work
+    from mnv3c.search.workers import Workers
     from mnv3c.targets.device import CpuDevice
 
 MaxNoiseOption = Annotated[
@@ -22,6 +25,10 @@ MaxNoiseOption = Annotated[
     typer.Option(
         "--max-noise", metavar="PERCENT", help="A median that is less certain is measured longer, then refused."
     ),
+]
+
+SshOption = Annotated[
+    list[str] | None, typer.Option(metavar="OPTION", help="Passed to ssh as -o OPTION, as in ssh_config.")
 ]
 
 
@@ -47,7 +54,7 @@ def program_compiler(device: "CpuDevice", threads: int) -> "Compiler":
         load_target(device.target),
         device,
         records=known_records(device),
-        listener=Listener(message=lambda text: typer.echo(text, err=True)),
+        listener=Listener(message=_say),
         traces=known_trace_folders(device),
         threads=threads,
     )
@@ -94,17 +101,51 @@ def showing() -> Iterator[Show]:
         yield Show(bar, bar.add_task("compiling", total=None))
 
 
+@dataclass(frozen=True)
+class _BenchCompiler:
+    """Compiles jobs wherever it is sent to, through the cache there."""
+
+    compiler: "Compiler"
+
+    def __call__(self, job: "Job") -> "tuple[Program, bytes]":
+        """The program, and its bench's content, since the file stays behind."""
+        from mnv3c.compiler.cache import FileCache
+        from mnv3c.compiler.measure.job import compile_job
+
+        with tempfile.TemporaryDirectory(prefix="mnv3c-bench-") as folder:
+            program = compile_job(job, replace(self.compiler, cache=FileCache.default()), Path(folder))
+            return program, program.bench.read_bytes()
+
+
 def compiled_programs(
-    jobs: "Sequence[Job]", compiler: "Compiler", folder: Path, show: Show
+    jobs: "Sequence[Job]", compiler: "Compiler", folder: Path, show: Show, workers: "Workers | None" = None
 ) -> "Mapping[Work, Program | str]":
-    """The program of each job, or why there is none."""
-    from mnv3c.compiler.measure.job import compile_job
+    """The program of each job, or why there is none; compiled by `workers`, by default in this process.
+
+    Raises MissingError where the workers are lost: kernels that they compiled stay in their caches.
+    """
+    from mnv3c.compiler.pipeline import Listener
+    from mnv3c.search.workers import HERE
 
     programs: dict[Work, Program | str] = {}
-    for number, job in enumerate(jobs):
-        show.compiling(number, len(jobs))
-        try:
-            programs[job.work] = compile_job(job, compiler, folder / str(number))
-        except UserError as error:
-            programs[job.work] = str(error)
+    compile_bench = _BenchCompiler(replace(compiler, listener=Listener(_say, _unheard, _unheard)))
+    show.compiling(0, len(jobs))
+    for job, compiled in (workers or HERE).map(compile_bench, jobs):
+        if isinstance(compiled, UserError):
+            programs[job.work] = str(compiled)
+        else:
+            program, content = compiled
+            bench = folder / str(len(programs))
+            bench.write_bytes(content)
+            bench.chmod(0o755)
+            programs[job.work] = replace(program, job=job, bench=bench)
+        show.compiling(len(programs), len(jobs))
     return programs
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _unheard(*what: object) -> None:
+    """Hears of progress and says nothing."""

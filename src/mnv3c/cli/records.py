@@ -99,6 +99,7 @@ def _print_layers(known: "tuple[Record, ...]") -> None:
 
 def _row(group: "Sequence[Record]") -> tuple[str, ...]:
     """What the records of one layer say, by `_COLUMNS`."""
+    from mnv3c.compiler.opencl.tune.device import POCL_CLASS
     from mnv3c.compiler.tune.choice import estimates, scores
 
     times_us, first = {name: score.latency_us for name, score in scores(group).items()}, group[0]
@@ -107,7 +108,7 @@ def _row(group: "Sequence[Record]") -> tuple[str, ...]:
     best = min(costs, key=lambda name: costs[name], default="-")
     per_mac = {record.candidate: record.instructions_per_mac for record in group}.get(best)
     return (
-        f"{first.target}/{first.device}",
+        f"{first.target}/{first.device}" + (" on PoCL" if first.device_class.startswith(POCL_CLASS) else ""),
         first.kernels[:6],
         str(first.threads),
         str(len(group)),

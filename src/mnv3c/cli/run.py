@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnv3c.cli.run_gpu import GpuRunOptions, TuneOption, TuningOption, execute_gpu
+from mnv3c.cli.measure_programs import SshOption
+from mnv3c.cli.run_gpu import CheckOption, GpuRunOptions, ProfileOption, TuneOption, TuningOption, execute_gpu
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.whole_file import whole_file
 
@@ -28,8 +29,9 @@ def run(
     on: Annotated[
         str | None,
         typer.Option(
-            metavar="host|emulator|pocl",
-            help="By default whichever runs this architecture. pocl: a GPU's kernels on this CPU.",
+            metavar="PLACE",
+            help="host, emulator; for GPUs host, pocl (on this CPU), ssh:[USER@]HOST[:PORT] or adb:SERIAL. Default: "
+            "whichever runs this architecture.",
         ),
     ] = None,
     output: Annotated[
@@ -40,6 +42,9 @@ def run(
     runs: Annotated[int, typer.Option(min=0, help="Also time so many runs (on the host only).")] = 0,
     tune: TuneOption = None,
     tuning: TuningOption = None,
+    check: CheckOption = False,
+    profile: ProfileOption = False,
+    ssh_option: SshOption = None,
     mean: Annotated[str | None, typer.Option(help="Mean per RGB channel of images in 0..1, as 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Standard deviation per RGB channel.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
@@ -56,7 +61,7 @@ def run(
 
     if output is not None and output.suffix != ".npy":
         raise UserError(f"--output: {output} must end in .npy")
-    of_gpu = GpuRunOptions(on, runs, tune, tuning)
+    of_gpu = GpuRunOptions(on, runs, tune, tuning, check, profile, tuple(ssh_option or ()))
     found = artifact_format(directory)
     if found == GPU_FORMAT:
         if threads != 1:
@@ -121,13 +126,14 @@ def _run_on_gpu(
     options: GpuRunOptions,
     as_json: bool,
 ) -> None:
-    """Run a GPU's program on an OpenCL of this machine."""
+    """Run a GPU's program where there is an OpenCL."""
     from mnv3c.compiler.input_files import load_input
     from mnv3c.compiler.opencl.execute import InstalledGpuArtifact
 
-    artifact = InstalledGpuArtifact.open(directory, pocl=options.pocl())
-    values = load_input(input_file, artifact.manifest, preprocessing) if input_file else None
-    done = execute_gpu(artifact, values, options)
+    with options.place() as place:
+        artifact = InstalledGpuArtifact.open(directory, place=place)
+        values = load_input(input_file, artifact.manifest, preprocessing) if input_file else None
+        done = execute_gpu(artifact, values, options)
     rows = _rows(artifact, done.execution.outputs, output, top)
     document = {"outputs": rows, "on": done.on, **done.facts}
     if as_json:

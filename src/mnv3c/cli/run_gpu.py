@@ -1,19 +1,24 @@
-"""`mnv3c run` of a network that was compiled for a GPU: on the OpenCL of this machine, labelled as what it is."""
+"""`mnv3c run` of a network that was compiled for a GPU: where there is an OpenCL, labelled as what it is."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnv3c.graph.errors import UserError
+from mnv3c.graph.errors import MissingError, UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.execute import Array, Execution
     from mnv3c.compiler.opencl.execute import InstalledGpuArtifact
+    from mnv3c.compiler.opencl.place import OpenClPlace
 
 _PANEL = "GPUs"
+_PLACES = "host, pocl, ssh:[USER@]HOST[:PORT], adb:SERIAL"
+_PROFILE_RUNS = 20
 
 TuneOption = Annotated[
     Path | None,
@@ -27,6 +32,14 @@ TuningOption = Annotated[
 ]
 
 
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Compare the check input's outputs with those stored.", rich_help_panel=_PANEL)
+]
+ProfileOption = Annotated[
+    bool, typer.Option("--profile", help="Time each layer, by the device's own time stamps.", rich_help_panel=_PANEL)
+]
+
+
 @dataclass(frozen=True)
 class GpuRunOptions:
     """What the command line said of the OpenCL to run on."""
@@ -35,22 +48,48 @@ class GpuRunOptions:
     runs: int
     tune: Path | None
     tuning: Path | None
+    check: bool = False
+    profile: bool = False
+    ssh_options: tuple[str, ...] = ()
 
     def refuse(self, directory: Path) -> None:
         """Raises UserError where one was given for a folder that holds no program for GPUs."""
-        given = {"on": self.on == "pocl", "tune": self.tune is not None, "tuning": self.tuning is not None}
+        given = {
+            f"on {self.on}": self._far or self.on == "pocl",
+            "tune": self.tune is not None,
+            "tuning": self.tuning is not None,
+            "check": self.check,
+            "profile": self.profile,
+            "ssh-option": bool(self.ssh_options),
+        }
         for name, is_given in given.items():
             if is_given:
-                word = " pocl" if name == "on" else ""
-                raise UserError(f"--{name}{word} is for programs of GPUs, and {directory} holds none")
+                raise UserError(f"--{name} is for programs of GPUs, and {directory} holds none")
 
-    def pocl(self) -> bool:
-        """Whether to take PoCL even where there are other devices. Raises UserError for options that exclude others."""
-        if self.on not in (None, "host", "pocl"):
-            raise UserError(f"--on: '{self.on}' is not one of host, pocl, the places of a GPU's program")
+    @property
+    def _far(self) -> bool:
+        return (self.on or "").partition(":")[0] in ("ssh", "adb")
+
+    @contextmanager
+    def place(self) -> "Iterator[OpenClPlace]":
+        """Where to run; it is left as it was found. Raises UserError for options that exclude others."""
+        from mnv3c.compiler.measure.places import find_machines
+        from mnv3c.compiler.opencl.place import LocalOpenCl
+        from mnv3c.compiler.opencl.remote import remote_opencl
+
         if self.tune is not None and self.tuning is not None:
             raise UserError("--tune makes what --tuning reads: leave one out")
-        return self.on == "pocl"
+        if self.ssh_options and not (self.on or "").startswith("ssh:"):
+            raise UserError("--ssh-option is for --on ssh:[USER@]HOST[:PORT]")
+        if self.on in (None, "host", "pocl"):
+            yield LocalOpenCl(self.on == "pocl")
+            return
+        if not self._far:
+            raise UserError(f"--on: '{self.on}' is not one of {_PLACES}, the places of a GPU's program")
+        # Only TVM's servers, which are none of these places, need a library.
+        (machine,) = find_machines([str(self.on)], self.ssh_options, Path)
+        with remote_opencl(machine) as place:
+            yield place
 
 
 @dataclass(frozen=True)
@@ -64,34 +103,75 @@ class GpuRun:
 
 
 def execute_gpu(artifact: "InstalledGpuArtifact", values: "Array | None", options: GpuRunOptions) -> GpuRun:
-    """Tune where that was asked for, then run. Raises as `InstalledGpuArtifact.execute` does."""
+    """Check and tune where that was asked for, then run.
+
+    Raises as `InstalledGpuArtifact.execute` does, and MissingError where the outputs of `--check` are wrong.
+    """
     facts: dict[str, Any] = {}
     lines = []
+    if options.check:
+        facts["check"] = _checked(artifact)
+        lines.append(f"  check passed: relative error {facts['check']['relative_error']:.3g}")
     if options.tune is not None:
         report = artifact.tune(options.tune)
         facts["tuned"] = [row for row in report["tuned"] if row["tried"] > 1]
         lines.append(_tuned_line(facts["tuned"], options.tune))
-    execution = artifact.execute(values, options.runs, options.tune or options.tuning)
+    tuning = options.tune or options.tuning
+    execution = artifact.execute(values, options.runs, tuning)
+    label = _Label.of(execution.on, artifact.place.name)
     if execution.measured_ms is not None:
         facts["measured_ms"] = execution.measured_ms
-        lines.append(f"  measured on {_where(execution.on)}: median {execution.measured_ms:.3f} ms, transfers included")
-    return GpuRun(execution, _labelled(execution.on), facts, tuple(lines))
+        lines.append(f"  measured on {label.where}: median {execution.measured_ms:.3f} ms, transfers included")
+    if options.profile:
+        facts["profile"] = artifact.profile(max(options.runs, _PROFILE_RUNS), tuning)
+        lines += _profile_lines(facts["profile"], label.where)
+    return GpuRun(execution, label.whole, facts, tuple(lines))
 
 
-def _labelled(on: str) -> str:
-    """The platform and its device; of PoCL also that its times are nobody's latencies."""
-    platform, _, device = on.partition(": ")
-    return f"PoCL on this CPU (no phone's latency): {device}" if _is_pocl(platform) else on
+def _checked(artifact: "InstalledGpuArtifact") -> dict[str, Any]:
+    report = artifact.check()
+    if not report["passed"]:
+        raise MissingError(
+            f"check failed: relative error {report['relative_error']:.3g}, at most {report['tolerance']:.3g} is allowed"
+        )
+    return report
 
 
-def _where(on: str) -> str:
-    return "PoCL on this CPU (no phone's latency)" if _is_pocl(on.partition(": ")[0]) else on
+@dataclass(frozen=True)
+class _Label:
+    """How a place is told: `whole` with its device, `where` for times. Of PoCL also that no phone is meant."""
+
+    whole: str
+    where: str
+
+    @staticmethod
+    def of(on: str, far: str | None) -> "_Label":
+        """Of "PLATFORM: DEVICE", on this machine or a far one."""
+        from mnv3c.compiler.opencl.installation import POCL_PLATFORM
+
+        platform, _, device = on.partition(": ")
+        if platform == POCL_PLATFORM:
+            where = f"PoCL on {f'the CPU of {far}' if far else 'this CPU'} (no phone's latency)"
+            return _Label(f"{where}: {device}", where)
+        whole = f"{far}: {on}" if far else on
+        return _Label(whole, whole)
 
 
-def _is_pocl(platform: str) -> bool:
-    from mnv3c.compiler.opencl.installation import POCL_PLATFORM
-
-    return platform == POCL_PLATFORM
+def _profile_lines(report: dict[str, Any], where: str) -> list[str]:
+    parts = ", ".join(
+        f"{name} {report[key]:.3f}"
+        for name, key in (
+            ("input", "write_ms"),
+            ("kernels", "kernel_ms"),
+            ("outputs", "read_ms"),
+            ("launches and gaps", "overhead_ms"),
+        )
+    )
+    rows = [
+        f"    {row['median_us']:9.1f} us  {row['name']}  {row['kernel']} by {'x'.join(map(str, row['work_group']))}"
+        for row in report["layers"]
+    ]
+    return [f"  profiled on {where}, in ms: {parts}", *rows]
 
 
 def _tuned_line(rows: list[dict[str, Any]], path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, with_model_options
-from mnv3c.cli.profile_options import AsJson, ProfileOption
+from mnv3c.cli.profile_options import AsJson
 from mnv3c.graph.errors import UserError
 
 Strategy = Literal["netadapt", "evolve", "random"]
@@ -23,7 +23,8 @@ class SearchRequest:
     strategy: Strategy
     model: str
     options: ModelOptions
-    device: str
+    device: str | None
+    table: Path | None
     accuracy: str
     output: Path
     space: str | None
@@ -50,7 +51,13 @@ def search(
     *,
     options: ModelOptions,
     strategy: Annotated[str, typer.Option(metavar="netadapt|evolve|random", help="How to search.")] = "netadapt",
-    device: ProfileOption,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="A profile (predicts) or an accelerator (is emulated)."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Or a table of latencies: the lut.json of mnv3c lut.")
+    ] = None,
     accuracy: Annotated[
         str,
         typer.Option(
@@ -93,6 +100,7 @@ def search(
 ) -> None:
     """Search for a network that meets a latency target on a device with the best accuracy.
 
+    MODEL is what netadapt starts from: large, small, or a network of that form in a file, as another search found it.
     Every step is kept in the folder; best.yaml is what was found, and `mnv3c compile DIR/best.yaml` compiles it.
 
     Example: mnv3c search small --device pixel1-cpu-tflite --accuracy digits --resolution 64 --classes 10 -o found
@@ -104,6 +112,7 @@ def search(
         model=model,
         options=options,
         device=device,
+        table=table,
         accuracy=accuracy,
         output=output,
         space=space,
@@ -134,8 +143,6 @@ def _check(request: SearchRequest) -> None:
     if request.strategy == "netadapt":
         if request.space is not None:
             raise UserError("--space is for --strategy evolve and random; netadapt starts from MODEL")
-        if request.model not in ("large", "small"):
-            raise UserError(f"netadapt starts from large or small, not '{request.model}'")
         if request.options.head not in (None, "classifier"):
             raise UserError(f"netadapt shrinks classifiers; it has no --head {request.options.head}")
         return

@@ -3,24 +3,24 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import typer
 
 from mnv3c.cli.budget_bar import BudgetBar, budget_bar
-from mnv3c.cli.model import network_settings
+from mnv3c.cli.model import load_model, network_settings
 from mnv3c.cli.search import SearchRequest
+from mnv3c.cli.search_latency import LatencySource, latency_source
 from mnv3c.cli.search_plot import PlotPoints, write_search_plot
 from mnv3c.cli.wide_console import wide_console
 from mnv3c.graph.errors import MissingError, UserError
 from mnv3c.graph.networks.options import NetworkOptions
-from mnv3c.profiles.library import find_profile
 from mnv3c.search.accuracy import Accuracy, FunctionAccuracy, TableAccuracy
 from mnv3c.search.architecture import Architecture
 from mnv3c.search.evolve import Evolution, EvolveSettings, Generation
 from mnv3c.search.folder import SearchFolder
-from mnv3c.search.latency import ProfileLatency
 from mnv3c.search.netadapt import Found, NetAdapt, NetAdaptSettings, Step
 from mnv3c.search.space_file import find_space
 
@@ -30,12 +30,12 @@ _TRAINED = ("digits", "digits-moved")
 
 def run_search(request: SearchRequest, as_json: bool) -> None:
     """Search, and print what was found. Raises UserError and MissingError as the parts do."""
-    latency = ProfileLatency(find_profile(request.device))
+    source = latency_source(request.device, request.table)
     accuracy = _accuracy(request)
     if request.strategy == "netadapt":
-        _netadapt(request, latency, accuracy, as_json)
+        _netadapt(request, source, accuracy, as_json)
     else:
-        _evolve(request, latency, accuracy, as_json)
+        _evolve(request, source, accuracy, as_json)
 
 
 def _accuracy(request: SearchRequest) -> Accuracy:
@@ -60,15 +60,26 @@ def _training(data: str, steps: tuple[int, int, int] | None) -> Accuracy:
     return TrainedAccuracy(load_data(data), training)
 
 
-def _netadapt(request: SearchRequest, latency: ProfileLatency, accuracy: Accuracy, as_json: bool) -> None:
+def _start(request: SearchRequest) -> Architecture:
+    """Raises UserError for a MODEL that there is not, or that NetAdapt cannot shrink."""
+    if request.model not in ("large", "small"):
+        # The seed is the search's too.
+        return Architecture.of_graph(load_model(request.model, replace(request.options, seed=None)))
     variant = cast(Literal["large", "small"], request.model)
     given = {key: value for key, value in network_settings(request.options).items() if key != "seed"}
-    start = Architecture.of(NetworkOptions(variant=variant, **given))
+    return Architecture.of(NetworkOptions(variant=variant, **given))
+
+
+def _netadapt(request: SearchRequest, source: LatencySource, accuracy: Accuracy, as_json: bool) -> None:
+    start, latency = _start(request), source.latency
+    passed_over = source.require_start(start, request.divisor)
     start_ms = latency(start.graph())
     target_ms = request.reduce * start_ms if request.target_ms is None else request.target_ms
     settings = NetAdaptSettings(target_ms, request.delta, request.divisor, request.seed)
     steps: list[Step] = []
     with _bar() as bar:
+        if passed_over:
+            bar.message(passed_over)
 
         def show(number: int, count: int, name: str) -> None:
             last_ms = steps[-1].latency_ms
@@ -88,15 +99,16 @@ def _netadapt(request: SearchRequest, latency: ProfileLatency, accuracy: Accurac
         write_search_plot(request.plot, PlotPoints(tried, path, target_ms, True), f"NetAdapt: {start.name}")
     if as_json:
         described = [_step_document(start, step) for step in steps]
-        typer.echo(json.dumps(_document(request, target_ms, described, found, search.met), indent=1))
+        typer.echo(json.dumps(_document(request, source, target_ms, described, found, search.met), indent=1))
         return
     _print_widths(start, steps)
-    _print_found(request, target_ms, found)
+    _print_found(request, source, target_ms, found)
 
 
-def _evolve(request: SearchRequest, latency: ProfileLatency, accuracy: Accuracy, as_json: bool) -> None:
-    space = find_space(cast(str, request.space))
+def _evolve(request: SearchRequest, source: LatencySource, accuracy: Accuracy, as_json: bool) -> None:
+    space, latency = find_space(cast(str, request.space)), source.latency
     resolution = _resolution(request, max(space.resolutions))
+    source.require_space(space, resolution)
     largest_ms = latency(space.graph(space.largest(), resolution))
     settings = EvolveSettings(
         request.reduce * largest_ms if request.target_ms is None else request.target_ms,
@@ -129,11 +141,11 @@ def _evolve(request: SearchRequest, latency: ProfileLatency, accuracy: Accuracy,
         )
     if as_json:
         described = [_generation_document(each) for each in done]
-        document = _document(request, settings.target_ms, described, found, True)
+        document = _document(request, source, settings.target_ms, described, found, True)
         document["front"] = [vars(point) for point in front]
         typer.echo(json.dumps(document, indent=1))
         return
-    _print_found(request, settings.target_ms, found)
+    _print_found(request, source, settings.target_ms, found)
     typer.echo(f"{len(front)} of {len(search.judged)} networks are beaten by none in latency and accuracy together")
 
 
@@ -173,11 +185,16 @@ def _generation_document(generation: Generation) -> dict[str, Any]:
 
 
 def _document(
-    request: SearchRequest, target_ms: float, steps: list[dict[str, Any]], found: Found, met: bool
+    request: SearchRequest,
+    source: LatencySource,
+    target_ms: float,
+    steps: list[dict[str, Any]],
+    found: Found,
+    met: bool,
 ) -> dict[str, Any]:
     return {
         "strategy": request.strategy,
-        "profile": request.device,
+        "latency": source.document,
         "target_ms": target_ms,
         "target_met": met,
         "steps": steps,
@@ -186,6 +203,7 @@ def _document(
             "latency_ms": found.latency_ms,
             "accuracy": found.accuracy,
             "macs": found.graph.total_macs,
+            **source.of_best(found.graph),
         },
     }
 
@@ -212,9 +230,9 @@ def _print_widths(start: Architecture, steps: Sequence[Step]) -> None:
     wide_console(_TABLE_WIDTH).print(table)
 
 
-def _print_found(request: SearchRequest, target_ms: float, found: Found) -> None:
+def _print_found(request: SearchRequest, source: LatencySource, target_ms: float, found: Found) -> None:
     over = "" if found.latency_ms <= target_ms else ", which is over it: nothing more can be cut"
     typer.echo(
-        f"{request.output / 'best.yaml'}: {found.latency_ms:.4f} ms predicted by {request.device} for a target of "
+        f"{request.output / 'best.yaml'}: {found.latency_ms:.4f} ms {source.label(found.graph)} for a target of "
         f"{target_ms:.4f}{over}; accuracy {found.accuracy:.4f}, {found.graph.total_macs / 1e6:.2f} M MACs"
     )

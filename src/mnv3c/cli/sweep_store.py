@@ -7,8 +7,10 @@ from pathlib import Path
 
 from mnv3c.graph.errors import UserError
 from mnv3c.profiles.jsonl_store import JsonlStore, LineFormat
+from mnv3c.search.sweep import Place, sweep
+from mnv3c.search.workers import Workers, work_kept_in
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
-from mnv3c.targets.edgetpu.sweep import Point, Setting, Workload, sweep
+from mnv3c.targets.edgetpu.sweep import Point, Setting, Workload
 
 _Key = tuple[str, str, tuple[Setting, ...]]
 _NUMBERS = (
@@ -31,34 +33,29 @@ class StoredPoint:
 
 
 def resumed_sweep(
-    path: Path,
-    workloads: Sequence[Workload],
-    device: AcceleratorDevice,
-    configurations: Sequence[tuple[Setting, ...]],
-    processes: int | None,
-) -> Iterator[Point]:
+    path: Path, workloads: Sequence[Workload], device: AcceleratorDevice, places: Sequence[Place], workers: Workers
+) -> Iterator[tuple[Place, Point]]:
     """The points of `sweep`, those in the file first; new ones are appended to it as they are done.
 
-    Raises UserError where the file holds something else, MissingError where it cannot be written.
+    Raises UserError where the file holds something else, MissingError where it cannot be written or workers are lost.
     """
     store = JsonlStore(
         path, LineFormat(_encode, _decode, lambda stored: stored.key, lambda _, newer: newer, b'{"point"')
     )
     store.require_writable()
     known = {stored.key: stored.point for stored in store.records}
-    missing: dict[int, list[tuple[Setting, ...]]] = {}
-    for index, workload in enumerate(workloads):
-        for settings in configurations:
-            found = known.get((workload.digest, device.fingerprint, settings))
-            if found is not None:
-                yield found
-            else:
-                missing.setdefault(index, []).append(settings)
-    for index, left in missing.items():
-        workload = workloads[index]
-        for point in sweep([workload], device, left, processes):
-            store.append(StoredPoint(workload.digest, device.fingerprint, point))
-            yield point
+    digests = [workload.digest for workload in workloads]
+    missing: list[Place] = []
+    for place in places:
+        found = known.get((digests[place.workload], device.fingerprint, place.settings))
+        if found is not None:
+            yield place, found
+        else:
+            missing.append(place)
+    with work_kept_in(path):
+        for place, point in sweep(workloads, device, missing, workers):
+            store.append(StoredPoint(digests[place.workload], device.fingerprint, point))
+            yield place, point
 
 
 def _encode(stored: StoredPoint) -> bytes:

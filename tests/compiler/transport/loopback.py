@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,9 +78,10 @@ def children(pid: int) -> list[int]:
 
 @dataclass
 class SshServer:
-    """An sshd for the current user on 127.0.0.1. `temporary` is TMPDIR of its sessions."""
+    """An sshd for the current user on 127.0.0.1. `temporary` is TMPDIR of its sessions, `environment` is theirs too."""
 
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -107,10 +108,12 @@ class SshServer:
             words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name))
             subprocess.run(words, check=True)
         shutil.copy(self.folder / "key.pub", self.folder / "authorized_keys")
+        variables = {"TMPDIR": str(self.temporary), **self.environment}
+        words = [f'"{name}={value}"' for name, value in variables.items()]
         (self.folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host_key\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-            f"PasswordAuthentication no\nMaxStartups 100\nSetEnv TMPDIR={self.temporary}\n"
+            f"PasswordAuthentication no\nMaxStartups 100\nSetEnv {' '.join(words)}\n"
         )
 
     def start(self) -> None:
@@ -153,9 +156,9 @@ def _name(pid: int) -> str:
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """A running server; skips where there is no sshd."""
-    server = SshServer(folder)
+def ssh_server(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[SshServer]:
+    """A running server, whose sessions have these variables; skips where there is no sshd."""
+    server = SshServer(folder, environment or {})
     server.prepare()
     server.start()
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mnv3c.targets.cpu.builder import Buffer, KernelBuilder, Parameter, build_prim_func
 from mnv3c.targets.cpu.kernel import CpuKernel
+from mnv3c.targets.gpu.kernel import GpuCandidate
 from mnv3c.targets.target import Array, Packed
 
 # What each does, the status it gets, and what its reason says.
@@ -95,7 +96,7 @@ class Hostile:
 
     crime: str
     number: int
-    good: CpuKernel
+    good: CpuKernel | GpuCandidate
     family: str = "hostile"
 
     @property

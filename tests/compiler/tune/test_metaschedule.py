@@ -21,7 +21,7 @@ from mnv3c.compiler.tune.metaschedule.strategy import ComparedLayer, Comparison,
 from mnv3c.compiler.tune.metaschedule.traces import TraceFolder, find_trace
 from mnv3c.compiler.tune.record import Record, Status
 from mnv3c.compiler.tune.space import Task
-from mnv3c.compiler.tune.store import RecordStore, device_class
+from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.work import HASH_DIGITS, candidate_name, kernels_fingerprint, work_key
 from mnv3c.compiler.tune.worker import IsolatedWorker, RequestFailedError, WorkerDiedError
 from mnv3c.graph.activation import HSWISH, RELU, SIGMOID
@@ -413,7 +413,7 @@ def known(candidate: Candidate, ratio: float, **changes: object) -> Record:
         layer=key[0],
         storage=key[1],
         target=HOST.target,
-        device_class=device_class(HOST),
+        device_class=HOST.device_class,
         device_fingerprint=HOST.fingerprint[:HASH_DIGITS],
         kernels=kernels_fingerprint(),
         family=candidate.family,

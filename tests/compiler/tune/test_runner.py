@@ -14,11 +14,12 @@ from tests.compiler.tune.hostile import CRIMES, RARER_CRIMES, Hostile
 from mnv3c.compiler.cache import FileCache
 from mnv3c.compiler.tune.buffers import GuardedBuffer
 from mnv3c.compiler.tune.case import Case
-from mnv3c.compiler.tune.measure import HostMeasure, Measurement, Trial
-from mnv3c.compiler.tune.runner import Turns
+from mnv3c.compiler.tune.host_measure import HostMeasure
+from mnv3c.compiler.tune.measure import Measurement, Trial
 from mnv3c.compiler.tune.space import Space, Task
 from mnv3c.compiler.tune.store import RecordStore
 from mnv3c.compiler.tune.tuner import Tuner
+from mnv3c.compiler.tune.turns import Turns
 from mnv3c.compiler.tune.worker import Handler, IsolatedWorker, RequestFailedError, WorkerDiedError
 from mnv3c.graph.activation import HSWISH, RELU
 from mnv3c.graph.errors import MissingError

@@ -22,18 +22,17 @@ from mnv3c.graph.passes.default import default_passes
 from mnv3c.graph.passes.pipeline import run_passes
 from mnv3c.graph.reference import evaluate
 from mnv3c.graph.tensor import Layout, TensorType
-from mnv3c.targets.gpu.builder import LANES
 from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.gpu.kernel import GpuCandidate
+from mnv3c.targets.gpu.packing import dense_tensor, stored_tensor
+from mnv3c.targets.gpu.precision import Precision
 from mnv3c.targets.gpu.target import GpuTarget
-from mnv3c.targets.gpu.tensors import slices
 from mnv3c.targets.target import BorderWork, LayerWork, Storage
 
 Array = npt.NDArray[np.float32]
 Values = npt.NDArray[Any]
 _GUARD = 64
 _GUARD_VALUE = -1.5e4
-_PADDING = 97.0
 
 
 @functools.cache
@@ -59,17 +58,14 @@ def _program(source: str) -> Any:
 
 
 def pack(x: Array) -> Array:
-    """(1, height, width, channels) or (1, channels) as stored slices, whose padding is large."""
-    rows = x.reshape(-1, x.shape[-1])
-    whole = np.pad(rows, ((0, 0), (0, -rows.shape[1] % LANES)), constant_values=_PADDING)
-    return np.ascontiguousarray(whole.reshape(len(rows), -1, LANES).transpose(1, 0, 2))
+    """(1, height, width, channels) or (1, channels) as stored slices, in float32, whose padding is large."""
+    return stored_tensor(x, Precision())
 
 
 def unpack(flat: Values, tensor: TensorType) -> Array:
     """The tensor that stored slices hold; all lanes, padding too, must be finite."""
     assert np.isfinite(flat).all(), "a lane is not finite"
-    whole = flat.astype(np.float32).reshape(slices(tensor.channels), -1, LANES).transpose(1, 0, 2)
-    return whole.reshape(whole.shape[0], -1)[:, : tensor.channels].reshape(tensor.shape)
+    return dense_tensor(flat, tensor)
 
 
 def caller_order(x: Array, layout: str) -> Array:

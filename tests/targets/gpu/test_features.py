@@ -37,6 +37,8 @@ def test_a_product_does_two_operations_for_each_multiply_add(storage: Float) -> 
         vector = 8 if storage == "fp16" else 16
         bias = 16 * 16 * 8 / tile["pixels"] * (16 - vector)
         assert features[-1].load_bytes == pytest.approx(loads * vector + bias)
+        # Once for each input slice, and for the bias.
+        assert features[-1].waits == 16 + 1
     assert len({each.load_bytes for each in features}) > 3
     assert {each.argument_bytes for each in features} == {features[0].argument_bytes}
 
