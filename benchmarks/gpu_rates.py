@@ -6,14 +6,15 @@ It prints by how much the rates miss the profiles: families of kernels by rates 
 the rates of the others.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 import yaml
 
-from mnv3c.graph.whole_file import write_whole
+from mnv3c.graph.whole_file import check_place, write_whole
 from mnv3c.profiles.gpu_kernels.fit import Sample, errors_by_others, fit_gpu, held_out_errors, sample, spread
 from mnv3c.profiles.gpu_kernels.rates import KnownRates
 from mnv3c.profiles.library import find_profile
@@ -21,7 +22,7 @@ from mnv3c.profiles.physics.base import Floats
 from mnv3c.targets.gpu.device import GpuDevice
 from mnv3c.targets.registry import find_device
 
-ROOT = Path(__file__).parents[1]
+RATES = Path(__file__).parents[1] / "profiles" / "gpu_kernels" / "rates.yaml"
 # Device, its profile, and whether TFLite cuts convolutions along flattened maps there.
 PROFILES = (
     ("adreno-616", "adreno616-gpu-tflite", False),
@@ -69,15 +70,15 @@ def told(errors: Floats) -> str:
     return f"profile / rates {middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "profiles" / "gpu_kernels" / "rates.yaml")
-    options = parser.parse_args(words)
+def main(output: Annotated[Path, typer.Option(help="Where the rates go. Default: those that ship.")] = RATES) -> None:
+    """Fit rates of GPU kernels to the shipped profiles of GPUs, and print by how much they miss those."""
+    check_place(output)
     samples, known = fitted()
     judge(samples, known)
-    write_whole(options.output, text(known))
-    return 0
+    write_whole(output, text(known))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from command_line import run_command_line
+
+    run_command_line("gpu_rates", main)

@@ -15,6 +15,7 @@ from command_line import run_command_line
 
 from mnv3c.cli.model import ModelArgument, ModelOptions, load_model, with_model_options
 from mnv3c.compiler.check_input import check_input
+from mnv3c.compiler.input_files import load_array
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.ops import BatchNorm, Input
@@ -156,7 +157,7 @@ def _made_up(shape: tuple[int, ...], noise: str, seed: int) -> Array:
 
 def _read(path: Path, graph: Graph) -> Array:
     """An input in the caller's order, which may be NCHW, as the reference takes it."""
-    array: Array = np.asarray(np.load(path), np.float32)
+    array = load_array(path)
     op, shape = graph.inputs[0].op, graph.type_of(graph.inputs[0].name).shape
     if isinstance(op, Input) and op.layout == "NCHW" and array.ndim == 4:
         array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))

@@ -10,7 +10,6 @@ those of the table to 1e-6 ms, none missing, and its `build_predictor_by_data` f
 """
 
 import json
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from math import inf
@@ -19,28 +18,22 @@ from typing import Annotated, Any
 
 import typer
 from command_line import judge_difference, run_command_line
+from other_python import Client
 
-from mnv3c.graph.errors import MissingError
+from mnv3c.graph.whole_file import write_whole
 from mnv3c.profiles.library import find_profile
 from mnv3c.profiles.lut.exporters import EXPORTERS
 from mnv3c.profiles.lut.table import Table
 from mnv3c.search.lut import Request, predicted_table
 from mnv3c.search.space_file import find_space
 
-_READER = Path(__file__).with_name("nn_meter_reader.py")
+_CLIENT = Client("nn-Meter", Path(__file__).with_name("nn_meter_reader.py"), "benchmarks/requirements-nn-meter.txt")
 
 
 def read_by_client(python: Path, file: Path) -> dict[str, Any]:
-    """What nn-Meter reads, by type of kernel. Raises MissingError with its last line where it fails."""
+    """What nn-Meter reads, by type of kernel. Raises MissingError where it fails."""
     with tempfile.TemporaryDirectory() as home:
-        request = json.dumps({"file": str(file), "home": home})
-        done = subprocess.run(
-            [python, _READER], input=request, capture_output=True, text=True, check=False, timeout=600
-        )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MissingError(f"nn-Meter in {python} failed: {last}; see benchmarks/requirements-nn-meter.txt")
-    found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = _CLIENT.answer(python, {"file": str(file), "home": home})
     return found
 
 
@@ -95,7 +88,9 @@ def main(
     trained = sum(of_kind["trained"] for of_kind in read.values())
     if json_file is not None:
         kinds = {kind: len(kernels) for kind, kernels in written.items()}
-        json_file.write_text(json.dumps({"device": device, "space": space, "worst_ms": worst_ms, "entries": kinds}))
+        known_ms = None if worst_ms == inf else worst_ms
+        document = {"device": device, "space": space, "worst_ms": known_ms, "entries": kinds}
+        write_whole(json_file, json.dumps(document) + "\n")
     kinds_text = f"{len(table.entries)} entries of {len(written)} types of kernel"
     judge_difference(f"{space} by {device}: {kinds_text}, a predictor fitted to {trained} blocks", worst_ms)
 

@@ -10,7 +10,6 @@ agree to 1e-6 ms. Only the environment's Python is asked, so nothing of ofa's is
 """
 
 import json
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 from command_line import judge_difference, run_command_line
+from other_python import Client
 
-from mnv3c.graph.errors import MissingError
+from mnv3c.graph.whole_file import write_whole
 from mnv3c.profiles.library import find_profile
 from mnv3c.profiles.lut.exporters import EXPORTERS
 from mnv3c.profiles.lut.table import Table
@@ -29,7 +29,7 @@ from mnv3c.search.space import Space, Subnet
 from mnv3c.search.space_file import find_space
 
 _MOST_BLOCKS = 4
-_READER = Path(__file__).with_name("ofa_reader.py")
+_CLIENT = Client("ofa", Path(__file__).with_name("ofa_reader.py"), "benchmarks/requirements-ofa.txt")
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,9 @@ def asked_of(space: Space, table: Table, count: int, seed: int) -> list[Asked]:
 
 
 def read_by_client(python: Path, folder: Path, width: float, asked: list[Asked]) -> list[float]:
-    """What ofa says, in milliseconds. Raises MissingError with its last line where it fails."""
+    """What ofa says, in milliseconds. Raises MissingError where it fails."""
     request = {"folder": str(folder), "width": width, "networks": [each.settings for each in asked]}
-    done = subprocess.run(
-        [python, _READER], input=json.dumps(request), capture_output=True, text=True, check=False, timeout=600
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MissingError(f"ofa in {python} failed: {last}; see benchmarks/requirements-ofa.txt")
-    return [float(value) for value in json.loads(done.stdout)]
+    return [float(value) for value in _CLIENT.answer(python, request)]
 
 
 def main(
@@ -93,7 +87,8 @@ def main(
     worst_ms = max(abs(each.ours_ms - read_ms) for each, read_ms in zip(asked, theirs_ms, strict=True))
     rows = [each.settings | {"ours_ms": each.ours_ms, "ofa_ms": ms} for each, ms in zip(asked, theirs_ms, strict=True)]
     if output is not None:
-        output.write_text(json.dumps({"device": device, "space": space.name, "worst_ms": worst_ms, "networks": rows}))
+        document = {"device": device, "space": space.name, "worst_ms": worst_ms, "networks": rows}
+        write_whole(output, json.dumps(document) + "\n")
     span = f"{min(theirs_ms):.3f} to {max(theirs_ms):.3f} ms"
     judge_difference(f"{space.name} by {device}: {networks} sub-networks, {span}", worst_ms)
 

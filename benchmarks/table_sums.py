@@ -76,7 +76,8 @@ def table_sums(
         if (measured_ms := outcome.network_median_ms) is not None
     ]
     if len(rows) < 2:
-        raise MissingError(f"only {len(rows)} of {networks} networks could be measured: {outcomes[0].reason}")
+        why = next(outcome.reason for outcome in outcomes if outcome.network_median_ms is None)
+        raise MissingError(f"only {len(rows)} of {networks} networks could be measured: {why}")
     for row in rows:
         typer.echo(f"{row.name} @{row.resolution}: table {row.table_ms:.4f} ms, measured {row.measured_ms:.4f} ms")
     document = {

@@ -36,13 +36,14 @@ def load_input(path: Path, manifest: TakesInput, preprocessing: PreprocessingEnt
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _load_array(path)
+        return load_array(path)
     if suffix in IMAGE_SUFFIXES:
         return _load_image(path, manifest, preprocessing or manifest.preprocessing)
     raise UserError(f"{path}: an input ends in .npy, {', '.join(IMAGE_SUFFIXES)}")
 
 
-def _load_array(path: Path) -> Array:
+def load_array(path: Path) -> Array:
+    """The float32 values of a .npy file. Raises UserError naming the file for anything else."""
     try:
         with path.open("rb") as file:
             values = np.lib.format.read_array(file, allow_pickle=False)

@@ -11,7 +11,7 @@ from mnv3c.graph.errors import UserError
 from mnv3c.search.processes import LocalProcesses
 from mnv3c.search.workers import ItemT, ResultT, Workers
 
-FORMS = "local, local:N, tcp://HOST:PORT, slurm or slurm:JOBS"
+_FORMS = "local, local:N, tcp://HOST:PORT, slurm or slurm:JOBS"
 _MOST_WORKERS = 1024
 
 
@@ -40,7 +40,7 @@ def _opener(cluster: str, cores: int) -> Callable[[], AbstractContextManager[Wor
     address = re.fullmatch(r"(?:tcp|tls)://(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", cluster)
     if address and 1 <= int(address[1]) <= 65535:
         return partial(joined_cluster, cluster)
-    raise UserError(f"--cluster must be {FORMS}, with N and JOBS up to {_MOST_WORKERS}, not '{cluster}'")
+    raise UserError(f"--cluster must be {_FORMS}, with N and JOBS up to {_MOST_WORKERS}, not '{cluster}'")
 
 
 @contextmanager

@@ -123,6 +123,11 @@ class Context:
     number: int
     costs: tuple[tuple[Unit, Cost], ...]
 
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Of the network, front to back."""
+        return tuple(unit for unit, _ in self.costs)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -176,7 +181,9 @@ def entries_in_context(
             for number, subnet in enumerate(covering(space, resolution)):
                 if problems:
                     return
-                if context := known.get((space.digest, judge.identity, resolution, number)):
+                context = known.get((space.digest, judge.identity, resolution, number))
+                # Another version may have chosen other networks.
+                if context and context.units == space.units(subnet, resolution):
                     tally.add(context)
                 else:
                     yield Network(resolution, number, subnet)

@@ -122,10 +122,12 @@ def _require_same_code(client: "Client", name: str) -> None:
             if theirs != ours:
                 raise WorkersLostError(f"{name}: {package} is {theirs} at {where} and {ours} here; install the same")
     try:
-        client.run_on_scheduler(code_digest)
+        with _failing(f"{name}: the scheduler went away"):
+            client.run_on_scheduler(code_digest)
+            digests = client.run(code_digest, on_error="return")
     except (ImportError, AttributeError):
         raise WorkersLostError(f"{name}: the scheduler cannot import this mnv3c; {INSTALL}") from None
-    for worker, digest in client.run(code_digest, on_error="return").items():
+    for worker, digest in digests.items():
         if digest != code_digest():
             raise WorkersLostError(f"{name}: the worker {worker} has another mnv3c, or none; {INSTALL}")
 

@@ -48,12 +48,12 @@ class DaskWorkers:
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
+        self._require_scheduler()
         # A task, not scattered data, which would be lost with the worker that has it.
         shared = self.client.submit(bytes, pickle.dumps(function), pure=False)
 
         def submit(item: ItemT) -> "Future[Any]":
-            if self.client.status != "running":
-                raise self._gone()
+            self._require_scheduler()
             # As bytes, in which Dask does not look for tasks of its own.
             return self.client.submit(
                 _attempt_there, shared, code_digest(), pickle.dumps(item), pure=False, retries=_RETRIES
@@ -76,14 +76,17 @@ class DaskWorkers:
                 return queue.get(timeout=_LOOK_EVERY_S)
             except Empty:
                 pass
-            if self.client.status != "running":
-                raise self._gone()
+            self._require_scheduler()
             if self.client.scheduler_info()["workers"]:
                 deserted_s = None
             elif deserted_s is None:
                 deserted_s = time.monotonic()
             elif time.monotonic() - deserted_s > self.patience_s:
                 raise WorkersLostError(f"{self.name}: has had no worker for {self.patience_s:.0f} s")
+
+    def _require_scheduler(self) -> None:
+        if self.client.status != "running":
+            raise self._gone()
 
     def _gone(self) -> WorkersLostError:
         return WorkersLostError(f"{self.name}: the scheduler went away")

@@ -8,6 +8,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Protocol
 
+from mnv3c.compiler.cache import content_key, source_fingerprint
 from mnv3c.compiler.lower import lower
 from mnv3c.compiler.plan_table import plan_table
 from mnv3c.compiler.tune.choice import RecordedChoice
@@ -21,6 +22,7 @@ from mnv3c.profiles.physics.compiled_device import measured_device
 from mnv3c.profiles.predict import NetworkPrediction, predict_network, predict_table
 from mnv3c.profiles.profile import Profile
 from mnv3c.profiles.profile_file import profile_text
+from mnv3c.targets import edgetpu
 from mnv3c.targets.device import CpuDevice
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
 from mnv3c.targets.edgetpu.emulate import emulate
@@ -94,8 +96,9 @@ class EmulatedLatency:
 
     @property
     def identity(self) -> str:
-        """The device's name and a digest of its numbers."""
-        return f"emulator {self.device.name} {sha256(self.device.model_dump_json().encode()).hexdigest()[:12]}"
+        """The device's name, and a digest of its numbers and of the emulator's sources."""
+        stands_on = content_key(self.device.model_dump_json(), source_fingerprint(edgetpu.__name__))
+        return f"emulator {self.device.name} {stands_on[:12]}"
 
     def __call__(self, graph: Graph) -> float:
         """Emulated milliseconds. Raises UserError for a layer that cannot be emulated."""

@@ -151,7 +151,8 @@ class NetAdapt:
         for number, proposal in enumerate(found, start=1):
             self._on_proposal(number, len(found), proposal.name)
             architecture = self._start.with_table(proposal.table)
-            judged = self._judged(architecture, parent, "proposal", f"{last.number + 1} {proposal.name}")
+            # All proposals of a step are trained on the same images in the same order, lest luck choose.
+            judged = self._judged(architecture, parent, "proposal", f"{last.number + 1}")
             tried.append(_tried(last, proposal, judged.accuracy))
             if best is None or (tried[-1].score, -tried[-1].latency_ms) > (best[0].score, -best[0].latency_ms):
                 best = tried[-1], proposal, judged

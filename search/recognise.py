@@ -31,7 +31,8 @@ def recognise(graph: Graph) -> Recognised:
 
     Only networks of MobileNetV3's form have such a table: one image of three channels; a stem, 3x3 of stride 2;
     inverted residual blocks, each with one activation, a squeeze-excite of a quarter or none, and a residual exactly
-    where it fits; 1x1 or depthwise convolutions; the global pool; 1x1 convolutions; a dense layer. Padding is SAME.
+    where it fits; 1x1 or depthwise convolutions; the global pool; 1x1 convolutions; a dense layer, which is the only
+    output. Padding is SAME.
 
     Raises UserError that names the first layer which is not of this form.
     """
@@ -57,6 +58,8 @@ class _Reader:
         shape = self._graph.type_of(self._graph.inputs[0].name).shape
         if len(self._graph.inputs) != 1 or len(shape) != 4 or shape[3] != 3:
             raise _unlike(self._graph, "its input is not one image of three channels")
+        if len(self._graph.outputs) != 1:
+            raise _unlike(self._graph, f"it has {len(self._graph.outputs)} outputs")
         stem = self._at(0)
         if not isinstance(stem, Conv2d):
             raise _unlike(self._graph, "it begins with no convolution")

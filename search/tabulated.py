@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import product
+from itertools import chain, product
 
 from mnv3c.graph.ir import Graph
 from mnv3c.graph.networks.tables import Table as NetworkTable
@@ -48,19 +48,22 @@ class TableLatency:
         return self.table.latency(units_of_graph(graph))
 
 
-def netadapt_units(start: Architecture, divisor: int) -> tuple[Unit, ...]:
+def netadapt_units(start: Architecture, divisor: int) -> Iterator[Unit]:
     """Every block and layer of the networks that NetAdapt may come to from `start`, each once; its own come first.
 
-    Widths are multiples of `divisor`. Where blocks are not of `Block`'s form, as for images that are not square, they
-    are the network's own alone.
+    Widths are multiples of `divisor`: of small ones there are millions. Where blocks are not of `Block`'s form, as for
+    images that are not square, they are the network's own alone.
     """
     own = units_of_graph(start.graph())
     blocks = [unit for unit in own[1 : 1 + len(start.table.blocks)] if isinstance(unit, Block)]
-    found = dict.fromkeys(own)
+    found: Iterator[Unit] = iter(own)
     if len(blocks) == len(start.table.blocks):
-        found |= dict.fromkeys(_with_other_ends(start, divisor))
-        found |= dict.fromkeys(_narrower(blocks, start.table, divisor))
-    return tuple(found)
+        found = chain(own, _with_other_ends(start, divisor), _narrower(blocks, start.table, divisor))
+    seen: set[Unit] = set()
+    for unit in found:
+        if unit not in seen:
+            seen.add(unit)
+            yield unit
 
 
 def _with_other_ends(start: Architecture, divisor: int) -> Iterator[Unit]:

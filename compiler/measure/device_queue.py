@@ -9,7 +9,7 @@ from mnv3c.compiler.measure.job import Program
 from mnv3c.compiler.measure.outcome import Outcome, RecordMaker
 from mnv3c.compiler.measure.progress import Progress
 from mnv3c.compiler.measure.readings import Readings
-from mnv3c.compiler.measure.script import open_script, opened, remove_script
+from mnv3c.compiler.measure.script import open_script, opened, remove_folder_script
 from mnv3c.compiler.measure.session import Batch
 from mnv3c.compiler.measure.settings import Patience
 from mnv3c.compiler.transport.machine import DeviceLostError, Machine
@@ -113,9 +113,7 @@ class DeviceQueue:
         attempts = self._patience.first_attempts if self._answered else 0
         for attempt in range(1, attempts + 1):
             try:
-                found = opened(self._machine.shell(open_script(self._machine.folder_root, self._name), _END_LIMIT_S))
-                if found is not None:
-                    self._machine.shell(remove_script(found.folder), _END_LIMIT_S)
+                self._machine.shell(remove_folder_script(self._machine.folder_root, self._name), _END_LIMIT_S)
                 return
             except DeviceLostError:
                 self._stopped.wait(self._patience.wait_s(attempt) if attempt < attempts else 0.0)

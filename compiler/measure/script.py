@@ -108,8 +108,11 @@ def lacks_file(run: Ran) -> bool:
     return run.status == _NO_FILE
 
 
-def remove_script(folder: str, names: Iterable[str] | None = None) -> str:
-    """Remove files of a folder, or all of it."""
-    if names is None:
-        return f"cd / && rm -rf -- {shlex.quote(folder)}\n"
+def remove_folder_script(root: str, name: str) -> str:
+    """End what runs in the folder of `open_script` still, and remove it."""
+    return f'{open_script(root, name)}cd / && rm -rf -- "$OLDPWD"\n'
+
+
+def remove_script(folder: str, names: Iterable[str]) -> str:
+    """Remove files of a folder."""
     return f"cd {shlex.quote(folder)} && rm -f -- {' '.join(map(shlex.quote, names))}\n"

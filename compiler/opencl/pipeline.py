@@ -18,7 +18,7 @@ from mnv3c.compiler.opencl.deliver import delivered
 from mnv3c.compiler.opencl.kernels import kernels_of
 from mnv3c.compiler.opencl.link import GpuArtifactFiles, link_gpu_artifact
 from mnv3c.compiler.opencl.manifest import Architecture, gpu_manifest
-from mnv3c.compiler.opencl.program import GpuProgram, Storage
+from mnv3c.compiler.opencl.program import HALF_TOLERANCE, GpuProgram, Storage
 from mnv3c.compiler.opencl.source import kernel_source
 from mnv3c.compiler.opencl.target import OpenClTarget
 from mnv3c.compiler.opencl.verify import output_layout
@@ -33,8 +33,6 @@ from mnv3c.targets.target import Candidate, LayerWork, OperatingSystem
 from mnv3c.targets.toolchain import Toolchain
 
 D = TypeVar("D", bound=Device)
-# What halves cost: 2^-11 for each value stored, some of which add up over the layers.
-_HALF_TOLERANCE = 2e-2
 _OLDEST_GLIBC = "2.28"
 
 
@@ -152,7 +150,7 @@ class GpuCompiler(Generic[D]):
 
 
 def _tolerance(storage: Storage) -> float:
-    return _HALF_TOLERANCE if storage == "fp16" else CHECK_TOLERANCE
+    return HALF_TOLERANCE if storage == "fp16" else CHECK_TOLERANCE
 
 
 def _toolchain(architecture: Architecture, operating_system: OperatingSystem) -> Toolchain:

@@ -15,6 +15,8 @@ from mnv3c.compiler.program import Argument, Port
 
 Size = tuple[int, int, int]
 Storage = Literal["fp32", "fp16"]
+# Of the largest value. What halves cost: 2^-11 for each value stored, some of which add up over the layers.
+HALF_TOLERANCE = 2e-2
 
 # CL_DEVICE_MEM_BASE_ADDR_ALIGN is 128 bytes on Adreno, Mali and PoCL and 512 on desktop GPUs; the program asks the
 # device and refuses to run on one that wants more than this.

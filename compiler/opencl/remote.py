@@ -7,7 +7,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnv3c.compiler.measure.script import Opened, Ran, open_script, ran, remove_script, require_opened, run_script
+from mnv3c.compiler.measure.script import (
+    Opened,
+    Ran,
+    open_script,
+    opened,
+    ran,
+    remove_folder_script,
+    require_opened,
+    run_script,
+)
 from mnv3c.compiler.opencl.manifest import GpuManifest
 from mnv3c.compiler.opencl.place import BenchCall, require_architecture
 from mnv3c.compiler.transport.host import CompletedBench
@@ -34,6 +43,7 @@ class RemoteOpenCl:
     machine: Machine
     folder_name: str = field(default_factory=lambda: f"mnv3c-run-{secrets.token_hex(8)}")
     _found: Opened | None = None
+    _made: bool = False
 
     @property
     def name(self) -> str:
@@ -58,16 +68,21 @@ class RemoteOpenCl:
         return self._completed({run.tag: run for run in ran(text)}, bench, call)
 
     def close(self) -> None:
-        """End what runs there still, and remove the folder."""
-        if self._found is not None:
-            end = open_script(self.machine.folder_root, self.folder_name)
-            self.machine.shell(end + remove_script(self._found.folder), _OPEN_LIMIT_S)
+        """End what runs there still, and remove the folder, also one that was made when the connection ended."""
+        if self._made:
+            self.machine.shell(remove_folder_script(self.machine.folder_root, self.folder_name), _OPEN_LIMIT_S)
 
     def _folder(self, bench: Path, manifest: GpuManifest) -> str:
         if self._found is None:
-            text = self.machine.shell(
-                open_script(self.machine.folder_root, self.folder_name) + _SYSTEM_SCRIPT, _OPEN_LIMIT_S
-            )
+            self._made = True
+            try:
+                text = self.machine.shell(
+                    open_script(self.machine.folder_root, self.folder_name) + _SYSTEM_SCRIPT, _OPEN_LIMIT_S
+                )
+            except DeviceLostError as lost:
+                # A device that never answered is not waited for once more.
+                self._made = opened(lost.stdout) is not None
+                raise
             self._found = require_opened(text, self.name, self.machine.folder_root)
             require_architecture(bench, manifest, self._found.architecture, self.name)
             _require_system(bench, manifest, "android" if _ANDROID in text.split() else "linux", self.name)

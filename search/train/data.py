@@ -14,7 +14,7 @@ Labels = npt.NDArray[np.int64]
 
 # Of scikit-learn's digits, which are 8x8 pixels of 0 to 16.
 _DIGITS_WHITE = 16.0
-_DIGITS_SHARES = (0.6, 0.2)
+_DIGITS_SHARES = (0.6, 0.2, 0.2)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Part:
 class ImageData:
     """What is trained on, what proposals are judged by, and what only the end result is.
 
-    Images are scaled to the network's input. `turn_degrees`, `shift` (a share of the side) and `zoom` (a share) are
-    the most that an image is turned, moved and scaled: at random in training, and in a fixed way, so many `copies`
+    Images are scaled to the network's input. `turn_degrees`, `shift` (a share of the input's side) and `zoom` (a share)
+    are the most that an image is turned, moved and scaled: at random in training, and in a fixed way, so many `copies`
     of each image, in the other two parts.
     """
 
@@ -59,9 +59,9 @@ def load_data(name: str) -> ImageData:
     for another name, MissingError where scikit-learn is not installed.
     """
     if name == "digits":
-        return _digits(name)
+        return digits(name)
     if name == "digits-moved":
-        return _digits(name, turn_degrees=25.0, shift=0.15, zoom=0.25, copies=2)
+        return digits(name, turn_degrees=25.0, shift=0.15, zoom=0.25, copies=2)
     if ":" not in name:
         raise UserError(f"unknown data '{name}': allowed are digits, digits-moved or MODULE:FUNCTION")
     data = user_function(name, "data")()
@@ -70,7 +70,11 @@ def load_data(name: str) -> ImageData:
     return data
 
 
-def _digits(name: str, **moved: Any) -> ImageData:
+def digits(name: str, shares: tuple[float, float, float] = _DIGITS_SHARES, **moved: Any) -> ImageData:
+    """scikit-learn's digits in three parts of these shares, which sum to 1; `moved` are further fields of ImageData.
+
+    Raises MissingError where scikit-learn is not installed.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -79,6 +83,6 @@ def _digits(name: str, **moved: Any) -> ImageData:
     images = (np.asarray(loaded.images, np.float32) * (2.0 / _DIGITS_WHITE) - 1.0).astype(np.float32)
     labels = np.asarray(loaded.target, np.int64)
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(labels))
-    first, second = (round(sum(_DIGITS_SHARES[: n + 1]) * len(labels)) for n in range(2))
+    first, second = (round(sum(shares[: n + 1]) * len(labels)) for n in range(2))
     train, validation, test = (Part(images[chosen], labels[chosen]) for chosen in np.split(order, [first, second]))
     return ImageData(name, train, validation, test, **moved)

@@ -29,14 +29,12 @@ class ShaderCores(Frozen):
 class OpenClLimits(Frozen):
     """What the driver allows: `work_group_items` in one work-group, `local_memory_bytes` for it.
 
-    `max_allocation_bytes` is the largest buffer, `image_width_pixels` and `image_height_pixels` the largest image.
+    `max_allocation_bytes` is the largest buffer. Kernels use no images, so no limit of those stands here.
     """
 
     work_group_items: Annotated[int, Field(ge=16, le=4096)]
     local_memory_bytes: Annotated[Bytes, Field(ge=1024)]
     max_allocation_bytes: Annotated[Bytes, Field(ge=1 << 20)]
-    image_width_pixels: Count
-    image_height_pixels: Count
     fp16: bool
 
 

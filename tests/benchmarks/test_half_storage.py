@@ -52,5 +52,8 @@ def test_refusals(tmp_path: Path) -> None:
     done = half_storage(tmp_path, *TINY, "--input", "in.npy")
     message = "half_storage: --input: in.npy has another shape than the network takes, [1, 32, 32, 3]\n"
     assert (done.returncode, done.stderr) == (2, message)
+    done = half_storage(tmp_path, *TINY, "--input", "absent.npy")
+    message = "half_storage: absent.npy: cannot be read: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (2, message)
     done = half_storage(tmp_path, *TINY, "--noise", "loud")
     assert (done.returncode, done.stderr) == (2, "half_storage: --noise: 'loud' is not one of uniform, normal\n")

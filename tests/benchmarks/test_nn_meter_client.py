@@ -54,3 +54,5 @@ def test_without_nn_meter_a_line_says_so(client: ModuleType, tmp_path: Path) -> 
     (tmp_path / "profiled_results.json").write_text("{}")
     with pytest.raises(MissingError, match=r"failed: ModuleNotFoundError: No module named 'nn_meter'; see benchmarks/"):
         client.read_by_client(Path(sys.executable), tmp_path / "profiled_results.json")
+    with pytest.raises(MissingError, match=r"^nn-Meter in .*nowhere failed: .*No such file.*; see benchmarks/"):
+        client.read_by_client(tmp_path / "nowhere", tmp_path / "profiled_results.json")

@@ -16,7 +16,7 @@ from mnv3c.search.lut import Request, predicted_table
 from mnv3c.search.space_file import load_space
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILE = "x86_64-sapphirerapids-mnv3c"
+PROFILE = "pixel4-cpu-tflite"
 
 
 def table_sums(folder: Path, *words: str | Path) -> "subprocess.CompletedProcess[str]":

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,10 @@ from mnv3c.graph.ir import Graph, Node
 from mnv3c.graph.networks import mobilenet_v3
 from mnv3c.graph.ops import Conv2d, Input
 from mnv3c.graph.yaml_io import save_graph
+
+# As `--host-cpu` has this machine's CPU, and another.
+HOST_CPU = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "x86_64")
+OTHER_CPU = "x86_64" if HOST_CPU == "arm64" else "arm64"
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,10 @@ def tiny_arm64(tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory, mnv3c:
 
 
 @pytest.fixture(scope="session")
-def pocl() -> None:
-    """Skips without an OpenCL, and fails on CI, which installs one."""
+def pocl() -> Mapping[str, str]:
+    """The environment in which PoCL is found; skips without an OpenCL, and fails on CI, which installs one."""
     try:
-        opencl_environment(pocl=True)
+        return opencl_environment(pocl=True)
     except MissingError as error:
         if "CI" in os.environ and platform.machine() == "x86_64":
             raise

@@ -1,6 +1,5 @@
 """`mnv3c compile` and `run` for a GPU: kernels in OpenCL C, run by the C program on PoCL."""
 
-import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tests.cli.conftest import HOST_CPU, OTHER_CPU
 
 from mnv3c.graph import reference
 from mnv3c.graph.yaml_io import load_graph
 
 ROLES = {"library", "header", "bench", "kernels", "manifest"}
 LAYER = {"name", "kind", "in", "out", "macs", "bytes_in", "bytes_out", "kernel", "parameters", "work_items"}
-HOST_CPU = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "x86_64")
-OTHER_CPU = "x86_64" if HOST_CPU == "arm64" else "arm64"
 POCL = "PoCL on this CPU (no phone's latency)"
 
 
@@ -62,7 +60,7 @@ def test_the_manifest_has_the_same_launches(compiled: Any) -> None:
 
 
 def test_pocl_gives_what_the_reference_gives(
-    mnv3c: Any, pocl: None, compiled: Any, tiny_yaml: Path, tmp_path: Path
+    mnv3c: Any, pocl: object, compiled: Any, tiny_yaml: Path, tmp_path: Path
 ) -> None:
     values = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     np.save(tmp_path / "in.npy", values)
@@ -75,7 +73,7 @@ def test_pocl_gives_what_the_reference_gives(
     assert [index for index, _ in document["outputs"][0]["top"]] == np.argsort(-expected[0]).tolist()
 
 
-def test_times_are_labelled(mnv3c: Any, pocl: None, compiled: Any) -> None:
+def test_times_are_labelled(mnv3c: Any, pocl: object, compiled: Any) -> None:
     outcome = mnv3c("run", compiled["path"], "--on", "pocl", "--runs", 3)
     outcome.require_success()
     first, *_, last = outcome.stdout.splitlines()
@@ -85,7 +83,7 @@ def test_times_are_labelled(mnv3c: Any, pocl: None, compiled: Any) -> None:
     assert document["measured_ms"] > 0
 
 
-def test_work_groups_are_tuned_and_kept(mnv3c: Any, pocl: None, compiled: Any, tmp_path: Path) -> None:
+def test_work_groups_are_tuned_and_kept(mnv3c: Any, pocl: object, compiled: Any, tmp_path: Path) -> None:
     plain = mnv3c("run", compiled["path"], "--on", "pocl", "--json").document
     kept = tmp_path / "tuning.txt"
     tuned = mnv3c("run", compiled["path"], "--on", "pocl", "--tune", kept, "--json").document
@@ -100,18 +98,18 @@ def test_work_groups_are_tuned_and_kept(mnv3c: Any, pocl: None, compiled: Any, t
     assert (refused.code, refused.message) == (2, f"{kept}: not a file that --tune wrote")
 
 
-def test_sums_in_halves_say_what_they_need(mnv3c: Any, pocl: None, tiny_yaml: Path, tmp_path: Path) -> None:
+def test_sums_in_halves_say_what_they_need(mnv3c: Any, pocl: object, tiny_yaml: Path, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     words = ("--target", "mali", "--host-cpu", HOST_CPU, "--storage", "fp16", "--accumulate", "fp16", "-o", folder)
     outcome = mnv3c("compile", tiny_yaml, *words)
     outcome.require_success()
-    assert "sums in halves need an OpenCL device with cl_khr_fp16, which PoCL's CPU is not\n" in outcome.stdout
+    assert "sums in halves need an OpenCL device with cl_khr_fp16, which PoCL's CPU device lacks\n" in outcome.stdout
     assert f"run it here:       mnv3c run {folder}\n" in outcome.stdout
     refused = mnv3c("run", folder, "--on", "pocl")
     assert refused.code == 2 and "cl_khr_fp16" in refused.message
 
 
-def test_halves_in_memory(mnv3c: Any, pocl: None, compiled: Any, tiny_yaml: Path, tmp_path: Path) -> None:
+def test_halves_in_memory(mnv3c: Any, pocl: object, compiled: Any, tiny_yaml: Path, tmp_path: Path) -> None:
     words = ("--device", "mali-g76", "--host-cpu", HOST_CPU, "--storage", "fp16", "-o", tmp_path / "net", "--json")
     halves = mnv3c("compile", tiny_yaml, *words).document
     assert halves["storage"] == "fp16" and halves["device"] == "mali-g76"

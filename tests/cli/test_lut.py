@@ -71,6 +71,11 @@ def test_a_measured_table(mnv3c: Mnv3c, tmp_path: Path) -> None:
     assert all(entry["n"] > 0 and entry["low_ms"] <= entry["p50_ms"] <= entry["high_ms"] for entry in entries)
     assert all(entry["provenance"] == "measured" and entry["p90_ms"] > 0 for entry in entries)
     table = (tmp_path / "t" / "lut.json").read_bytes()
+    # Records of other settings in the same file are not taken for it.
+    kept = tmp_path / "t" / "measured.jsonl"
+    last = json.loads(kept.read_bytes().splitlines()[-1])
+    with kept.open("a") as file:
+        file.write(json.dumps(last | {"threads": 2}) + "\n")
     mnv3c(*words).require_success()
     assert (tmp_path / "t" / "lut.json").read_bytes() == table
 

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Mnv3c
 
+from mnv3c.cli.search_latency import latency_source
+from mnv3c.graph.networks.options import NetworkOptions
 from mnv3c.graph.yaml_io import load_graph
+from mnv3c.search.architecture import Architecture
 
 PROFILE = "pixel1-cpu-tflite"
-NETADAPT = ("search", "small", "--device", PROFILE, "--resolution", "64", "--classes", "10", "--delta", "0.03")
+# Few widths and large cuts: a width costs a prediction.
+FEW_WIDTHS = ("--divisor", "32", "--delta", "0.03")
+NETADAPT = ("search", "small", "--device", PROFILE, "--resolution", "64", "--classes", "10", *FEW_WIDTHS)
 EVOLVE = ("search", "--strategy", "evolve", "--space", "ofa-mbv3-w1.0", "--device", PROFILE, "--resolution", "96")
 FEW = ("--population", "4", "--generations", "2")
 
@@ -67,7 +72,7 @@ def test_a_table_of_accuracies(mnv3c: Mnv3c, accuracy: str) -> None:
 def test_a_found_network_is_where_another_search_starts(mnv3c: Mnv3c, accuracy: str) -> None:
     few_steps = ("--accuracy", accuracy, "--delta", "0.04", "--reduce", "0.95", "--json")
     first = mnv3c(*NETADAPT, *few_steps, "-o", "first").document
-    words = ("search", first["best"]["graph"], "--device", PROFILE, "--seed", "3")
+    words = ("search", first["best"]["graph"], "--device", PROFILE, "--seed", "3", "--divisor", "32")
     second = mnv3c(*words, *few_steps, "-o", "second").document
     assert second["steps"][0]["widths"] == first["steps"][-1]["widths"]
     assert second["steps"][0]["latency_ms"] == pytest.approx(first["best"]["latency_ms"], rel=1e-12)
@@ -76,10 +81,10 @@ def test_a_found_network_is_where_another_search_starts(mnv3c: Mnv3c, accuracy: 
 
 def test_latencies_of_an_accelerator_are_those_of_emulate(mnv3c: Mnv3c, accuracy: str) -> None:
     words = ("search", "small", "--device", "edgetpu-like", "--resolution", "64", "--accuracy", accuracy)
-    outcome = mnv3c(*words, "--delta", "0.03", "--reduce", "0.95", "-o", "found")
+    outcome = mnv3c(*words, *FEW_WIDTHS, "--reduce", "0.95", "-o", "found")
     assert outcome.code == 0, outcome.stderr
     assert " ms emulated on edgetpu-like at 480 MHz for a target of " in outcome.stdout
-    document = mnv3c(*words, "--delta", "0.03", "--reduce", "0.95", "-o", "found", "--resume", "--json").document
+    document = mnv3c(*words, *FEW_WIDTHS, "--reduce", "0.95", "-o", "found", "--resume", "--json").document
     assert document["latency"] == {"kind": "emulated", "device": "edgetpu-like", "clock_hz": 480_000_000}
     emulated = mnv3c("emulate", "found/best.yaml", "--device", "edgetpu-like", "--json").document
     assert emulated["total_ms"] == document["best"]["latency_ms"] <= document["target_ms"]
@@ -87,18 +92,18 @@ def test_latencies_of_an_accelerator_are_those_of_emulate(mnv3c: Mnv3c, accuracy
 
 @pytest.fixture(scope="module")
 def tables(mnv3c: Mnv3c, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole table around V3-Small, and in `few/` one without blocks of 8 input channels."""
+    """A whole table around V3-Small, and `few.json`, which lacks blocks of 32 input channels."""
     folder = tmp_path_factory.mktemp("tables")
     space = ("--space", "netadapt-v3-small", "--resolutions", "64")
     mnv3c("lut", *space, "--device", PROFILE, "-o", folder, "--json").require_success()
     document = json.loads((folder / "lut.json").read_text())
-    document["entries"] = [entry for entry in document["entries"] if " c_in=8 " not in entry["work"]]
+    document["entries"] = [entry for entry in document["entries"] if " c_in=32 " not in entry["work"]]
     (folder / "few.json").write_text(json.dumps(document))
     return folder
 
 
 def test_latencies_of_a_table(mnv3c: Mnv3c, accuracy: str, tables: Path) -> None:
-    words = ("search", "small", "--resolution", "64", "--accuracy", accuracy, "--delta", "0.1", "--reduce", "0.9")
+    words = ("search", "small", "--resolution", "64", "--accuracy", accuracy, *FEW_WIDTHS, "--reduce", "0.95")
     by_table = mnv3c(*words, "--table", tables / "lut.json", "-o", "by-table", "--json").document
     by_profile = mnv3c(*words, "--device", PROFILE, "-o", "by-profile", "--json").document
     assert [step["change"] for step in by_table["steps"]] == [step["change"] for step in by_profile["steps"]]
@@ -128,6 +133,12 @@ def test_a_table_that_does_not_do_is_refused_at_once(mnv3c: Mnv3c, accuracy: str
     assert space.code == 2 and "of space 'proxylessnas' at 64, as " in space.message
     assert "; mnv3c lut --space proxylessnas --resolutions 64 makes such a table; or give --device" in space.message
     assert not Path("found").exists()
+
+
+def test_nothing_is_looked_up_where_there_is_no_table() -> None:
+    start = Architecture.of(NetworkOptions(variant="large"))
+    # Of millions of blocks.
+    assert latency_source(PROFILE, None).require_start(start, 1) == ""
 
 
 @pytest.mark.parametrize("given", [(), ("--device", PROFILE, "--table", "lut.json")])

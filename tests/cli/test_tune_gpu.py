@@ -1,12 +1,11 @@
 """`mnv3c tune` for a GPU, measured on PoCL and labelled so, and `compile --tuned-on pocl`, which takes its records."""
 
-import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from tests.cli.conftest import Mnv3c
+from tests.cli.conftest import HOST_CPU, Mnv3c
 
 from mnv3c.compiler.tune.session import host_title
 from mnv3c.compiler.tune.store import RecordStore
@@ -17,7 +16,6 @@ from mnv3c.graph.ops import Conv2d, Input
 from mnv3c.graph.yaml_io import load_graph, save_graph
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-HOST_CPU = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "x86_64")
 LABEL = f"measured on PoCL ({host_title()}), no GPU's latency"
 
 
@@ -36,7 +34,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(net: Path, data_folder: Path, mnv3c: Mnv3c, pocl: None) -> Path:
+def tuned(net: Path, data_folder: Path, mnv3c: Mnv3c, pocl: object) -> Path:
     """The records of first guesses and a few more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV3C_DATA_DIR", str(data_folder))
@@ -129,6 +127,10 @@ def test_refusals_of_other_devices(net: Path, tmp_path: Path, mnv3c: Mnv3c) -> N
     assert (outcome.code, outcome.message) == (2, "--tuned-on is for GPUs, and 'cortex-a55' is none")
     outcome = mnv3c("compile", net, "--device", "adreno-640", "--tuned-on", "phone", "-o", tmp_path / "net")
     assert (outcome.code, outcome.message) == (2, "--tuned-on: 'phone' is not one of pocl")
+    halves = ("--storage", "fp16", "--accumulate", "fp16")
+    outcome = mnv3c("compile", net, "--device", "adreno-640", *halves, "--tuned-on", "pocl", "-o", tmp_path / "net")
+    message = "--tuned-on: pocl has no records with --accumulate fp16, since it cannot run such kernels"
+    assert (outcome.code, outcome.message) == (2, message)
 
 
 def test_without_an_opencl(net: Path, tmp_path: Path, mnv3c: Mnv3c, monkeypatch: pytest.MonkeyPatch) -> None:

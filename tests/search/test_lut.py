@@ -1,5 +1,6 @@
 """Tables made in networks: emulated and planned as a whole; kept, resumed, mixed with measurements."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -72,6 +73,12 @@ def test_a_stopped_table_goes_on_and_is_the_same(tiny: Space, tmp_path: Path) ->
     assert heard == list(range(1, whole.judged + 1))
     again = Counting(0)
     assert entries_in_context(tiny, (32, 64), again, store) == wanted
+    # As another version may have left it: another network of this number.
+    first, *others = store.read_bytes().splitlines(keepends=True)
+    document = json.loads(first)
+    store.write_bytes(b"".join([json.dumps(document | {"costs": document["costs"][1:]}).encode() + b"\n", *others]))
+    again = Counting()
+    assert entries_in_context(tiny, (32, 64), again, store) == wanted and again.judged == 1
     # Another space of the same name is not taken for it.
     other = replace(tiny, classes=11)
     with pytest.raises(KeyboardInterrupt):

@@ -53,6 +53,10 @@ def test_candidates_know_their_parent_and_stage(tmp_path: Path) -> None:
     assert accuracy.seen[0].parent is None
     assert all(each.parent is not None for each in accuracy.seen[1:])
     assert accuracy.seen[-1].subnet == START.with_table(steps[-1].table).widths
+    # What differs between the proposals of a step is the network, not its luck.
+    seeds = [each.seed for each in accuracy.seen[1:-1]]
+    expected = [number for number, step in enumerate(steps) for _ in step.tried]
+    assert len(set(zip(expected, seeds, strict=True))) == len(set(seeds)) == len(steps) - 1
 
 
 @pytest.mark.parametrize("most", [0, 1, 20])

@@ -88,6 +88,9 @@ def test_what_is_no_image_classifier_is_refused() -> None:
     pixels = Graph("odd", (Node("x", Input((1, 8, 8, 3))), Node("y", GlobalAveragePool(), ("x",))), ("y",))
     with pytest.raises(UserError, match="it begins with no convolution"):
         Architecture.of_graph(pixels)
+    small = mobilenet_v3("small", seed=None)
+    with pytest.raises(UserError, match="it has 2 outputs"):
+        Architecture.of_graph(replace(small, outputs=("block3.add", *small.outputs)))
 
 
 def _keys(graph: Graph) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from math import inf
 from random import Random
 
@@ -66,16 +67,21 @@ def test_every_network_of_a_search_has_the_units_that_netadapt_needs(options: Ne
 
 @pytest.mark.parametrize(("variant", "stems"), [("small", 0), ("large", 1)])
 def test_a_table_of_a_shipped_space_lacks_no_more_than_other_stems(variant: Variant, stems: int) -> None:
-    units = netadapt_units(Architecture.of(NetworkOptions(variant=variant)), 8)
+    units = tuple(netadapt_units(Architecture.of(NetworkOptions(variant=variant)), 8))
     known = set(find_space(f"netadapt-v3-{variant}").units_of_all(224))
     missing = [str(unit) for unit in units if unit not in known]
     assert sum(text.startswith("conv2d") for text in missing) == stems
     assert all("c_in=8 " in text or text.startswith("conv2d 1x224x224x3->") for text in missing)
 
 
+def test_units_of_a_small_divisor_are_not_all_made_at_once() -> None:
+    units = netadapt_units(Architecture.of(NetworkOptions(variant="small", resolution=32)), 1)
+    assert len(set(islice(units, 500))) == 500
+
+
 def test_images_that_are_not_square_leave_the_networks_own_units() -> None:
     start = Architecture.of(NetworkOptions(variant="small", resolution=(32, 64)))
-    assert netadapt_units(start, 8) == tuple(dict.fromkeys(units_of_graph(start.graph())))
+    assert tuple(netadapt_units(start, 8)) == tuple(dict.fromkeys(units_of_graph(start.graph())))
 
 
 def _walk(table: NetworkTable, divisor: int, rng: Random) -> Iterator[NetworkTable]:

@@ -1,5 +1,6 @@
 """Training in PyTorch: the same function as the reference's, repeatable, and five steps of NetAdapt with it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mnv3c.graph.networks.options import NetworkOptions
 from mnv3c.graph.ops import Input, Softmax
 from mnv3c.graph.reference import run
 from mnv3c.graph.yaml_io import load_graph
+from mnv3c.search.accuracy import Candidate
 from mnv3c.search.architecture import Architecture
 from mnv3c.search.folder import SearchFolder
 from mnv3c.search.netadapt import NetAdapt, NetAdaptSettings
@@ -27,6 +29,15 @@ from mnv3c.search.train.model import TorchNetwork
 from mnv3c.search.train.trainer import Schedule, TrainedAccuracy, Training
 
 START = Architecture.of(NetworkOptions(variant="small", width=0.35, resolution=32, classes=10))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine take many times as long, and sums in another order differ."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +84,22 @@ def test_training_learns_and_repeats_itself() -> None:
         np.testing.assert_array_equal(again.weights[name], value)
     assert trainer.accuracy(once, "test") >= 0.8
     assert trainer.accuracy(graph, "test") <= 0.7
+
+
+def test_the_expected_accuracy_is_the_mean_probability_of_the_labels() -> None:
+    trainer, judging = (
+        TrainedAccuracy(_easy(), Training(Schedule(5, 4e-3), expected=given)) for given in (False, True)
+    )
+    candidate = Candidate(START.widths, START.graph(), None, "start", seed=1)
+    share, expected = trainer.judge(candidate), judging.judge(candidate)
+    images, labels = trainer._fixed("validation", (32, 32))
+    with torch.no_grad():
+        chances = TorchNetwork(expected.graph)(images).softmax(1).numpy()
+    picked = chances[np.arange(len(labels)), labels.numpy()]
+
+    assert expected.accuracy == pytest.approx(picked.mean(), rel=1e-3)
+    assert share.accuracy == np.mean(chances.argmax(1) == labels.numpy())
+    assert judging.identity != trainer.identity
 
 
 def test_the_digits_are_in_three_parts_that_share_no_image() -> None:

@@ -153,13 +153,19 @@ def test_the_digest_is_that_of_all_sources() -> None:
     assert done.stdout.strip() == code_digest() and len(code_digest()) == 64
 
 
+def _written(folder: Path) -> list[Path]:
+    return [script for script in folder.glob("job-*.sh") if script.stat().st_size]
+
+
 def test_jobs_of_slurm_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a Slurm: `sbatch` keeps the script that it is given."""
     pytest.importorskip("dask_jobqueue")
     import dask
 
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="there is no sbatch"), slurm_cluster(1):
         pass
+    monkeypatch.undo()
     for name, text in (("sbatch", f'cat "$1" > {tmp_path}/job-$$.sh; echo 7'), ("scancel", "exit 0")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
@@ -168,8 +174,8 @@ def test_jobs_of_slurm_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
     job = {"cores": 3, "memory": "6 GB", "queue": "small", "walltime": "00:10:00", "interface": None}
     with dask.config.set({f"jobqueue.slurm.{key}": value for key, value in job.items()}), slurm_cluster(2):
-        end_s = time.monotonic() + 20
-        while len(scripts := list(tmp_path.glob("job-*.sh"))) < 2 and time.monotonic() < end_s:
+        end_s = time.monotonic() + 60
+        while len(scripts := _written(tmp_path)) < 2 and time.monotonic() < end_s:
             time.sleep(0.05)
     text = scripts[0].read_text()
     assert len(scripts) == 2 and "#SBATCH -p small" in text and "--cpus-per-task=3" in text

@@ -19,6 +19,8 @@ from mnv3c.compiler.tune.space import Task
 from mnv3c.compiler.tune.trial_runner import TrialRunner
 from mnv3c.compiler.tune.turns import Turns
 from mnv3c.compiler.tune.work import given_tensors, output_of
+from mnv3c.compiler.tune.worker import RequestFailedError
+from mnv3c.graph.errors import MissingError
 from mnv3c.targets.base_device import Device
 from mnv3c.targets.target import Candidate
 
@@ -50,8 +52,11 @@ class PoclMeasure(Generic[D]):
         self._count = 0
 
     def version(self) -> str:
-        """PoCL's name and version. Raises MissingError, which says what to install, where there is none."""
-        return str(self._runner.ask(None))
+        """PoCL's name and version. Raises MissingError where there is none, which says what to install, or it fails."""
+        try:
+            return str(self._runner.ask(None))
+        except RequestFailedError as failure:
+            raise MissingError(f"PoCL does not work here: {failure}") from failure
 
     def close(self) -> None:
         """End the worker processes."""

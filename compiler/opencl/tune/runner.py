@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mnv3c.compiler.opencl.program import GpuKernel
+from mnv3c.compiler.opencl.program import HALF_TOLERANCE, GpuKernel
 from mnv3c.compiler.opencl.target import OpenClTarget
 from mnv3c.compiler.opencl.tune.pocl import Pocl, Values
 from mnv3c.compiler.tune.case import Case, relative_error
+from mnv3c.compiler.tune.runner import TOLERANCE
 from mnv3c.compiler.tune.turns import Checked, TurnHandler
 from mnv3c.graph.tensor import TensorType
 from mnv3c.targets.target import Candidate, Storage
@@ -22,7 +23,6 @@ from mnv3c.targets.target import Candidate, Storage
 # Of memory that every device aligns sub-buffers by.
 _GUARD_BYTES = 4096
 _GUARD = 0xA5
-_TOLERANCE, _HALF_TOLERANCE = 1e-4, 2e-2
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Layer:
         """What is wrong with an output, if anything."""
         values = output.values()
         error = relative_error(self.setup.target.unstored(values, self.setup.output), self.case.output)
-        allowed = _HALF_TOLERANCE if self._halves else _TOLERANCE
+        allowed = HALF_TOLERANCE if self._halves else TOLERANCE
         if not error <= allowed:
             return f"relative error {error:.3g}, allowed is {allowed:g}"
         # The next layer multiplies padding by zero, which helps with numbers alone.

@@ -108,7 +108,7 @@ def compile_for_gpu(
 ) -> None:
     """Compile a model for a GPU and print what was made."""
     architecture, precision = wanted.architecture(), wanted.precision()
-    require_place(wanted.tuned_on)
+    require_place(wanted.tuned_on, precision[1])
     if "calls" in dump:
         raise UserError(f"--dump: 'calls' is for CPUs; manifest.yaml lists what '{device.name}' launches")
     graph = load_model(model, options)
@@ -173,14 +173,15 @@ def _features(artifact: "GpuArtifact", device: "GpuDevice") -> "list[KernelFeatu
 def _prediction(
     artifact: "GpuArtifact", device: "GpuDevice", features: "list[KernelFeatures]", arithmetic: "Storage"
 ) -> "GpuPrediction":
+    from mnv3c.compiler.layout import FLOAT_BYTES
     from mnv3c.profiles.gpu_kernels.predict import predict_launches
     from mnv3c.profiles.gpu_kernels.rates import known_rates, rates_of
     from mnv3c.profiles.gpu_kernels.terms import Launches
 
     program = artifact.program
-    transferred = 4 * sum(port.elements for port in (program.input, *program.outputs))
+    transferred_bytes = FLOAT_BYTES * sum(port.elements for port in (program.input, *program.outputs))
     rates = rates_of(device, known_rates())
-    return predict_launches(Launches.of(features), transferred, arithmetic, device, rates)
+    return predict_launches(Launches.of(features), transferred_bytes, arithmetic, device, rates)
 
 
 def _layers(
@@ -269,7 +270,7 @@ def _summary_lines(artifact: "GpuArtifact", device: "GpuDevice", document: dict[
     architecture = artifact.toolchain.triple.partition("-")[0]
     halves = document["arithmetic"] == "fp16"
     if halves:
-        yield "sums in halves need an OpenCL device with cl_khr_fp16, which PoCL's CPU is not"
+        yield "sums in halves need an OpenCL device with cl_khr_fp16, which PoCL's CPU device lacks"
     if artifact.toolchain.android:
         yield f"run it on a phone: mnv3c run {artifact.directory} --on adb:SERIAL --profile"
     elif architecture != host_architecture():

@@ -1,13 +1,20 @@
 """Whose latencies a command is about: a profile's, which predicts, or an accelerator's, which is emulated."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
     from mnv3c.profiles.profile import Profile
     from mnv3c.targets.edgetpu.device import AcceleratorDevice
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME", help="A profile (predicts) or an accelerator (is emulated)."),
+]
 
 
 def find_source(name: str) -> "Profile | AcceleratorDevice":

@@ -1,17 +1,18 @@
 """`mnv3c lut`: a look-up table of a search space on a device."""
 
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mnv3c.cli.cluster_option import ClusterOption
-from mnv3c.cli.latency_source import find_source
+from mnv3c.cli.latency_source import SourceOption, find_source
 from mnv3c.cli.measure_programs import MaxNoiseOption, noise_share
 from mnv3c.cli.profile_options import AsJson
 from mnv3c.graph.errors import MissingError, UserError
@@ -19,34 +20,33 @@ from mnv3c.graph.errors import MissingError, UserError
 if TYPE_CHECKING:
     from mnv3c.cli.lut_measured import Measuring
     from mnv3c.profiles.lut.table import Table
-    from mnv3c.search.lut import Progress, Request
+    from mnv3c.search.lut import Progress
     from mnv3c.search.space import Space
 
 _FORMATS = "json|ofa|proxyless|nn-meter|csv|parquet"
 _KEPT = "networks.jsonl"
 _MOST_SHOWN = 6
+_PlaceOption = Annotated[
+    str | None,
+    typer.Option(metavar="PLACE", help="Measure here: host, ssh:[USER@]HOST[:PORT], adb:SERIAL, rpc:HOST:PORT/KEY."),
+]
+_BudgetOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="With --device and --on: measure the N least certain entries. Default 20."),
+]
+_SidesOption = Annotated[
+    str | None,
+    typer.Option(metavar="N,N..|A..B:STEP", help="Sides of images, as 192,224 or 160..224:4. Default: the space's."),
+]
 
 
 def lut(
     space: Annotated[
         str, typer.Option("--space", metavar="SPACE", help="A space of networks: a shipped one, or a .yaml.")
     ],
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="A profile (predicts) or an accelerator (is emulated)."),
-    ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PLACE", help="Measure here: host, ssh:[USER@]HOST[:PORT], adb:SERIAL, rpc:HOST:PORT/KEY."
-        ),
-    ] = None,
-    budget: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="With --device and --on: measure the N least certain entries. Default 20."
-        ),
-    ] = None,
+    device: SourceOption = None,
+    on: _PlaceOption = None,
+    budget: _BudgetOption = None,
     target: Annotated[
         str | None, typer.Option("--target", metavar="NAME", help="For --on alone: arm64, ...; by default this host's.")
     ] = None,
@@ -54,12 +54,7 @@ def lut(
         int | None, typer.Option(min=1, max=64, help="For --on alone: threads of the programs. Default 1.")
     ] = None,
     max_noise: MaxNoiseOption = "5%",
-    resolutions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N..|A..B:STEP", help="Sides of images, as 192,224 or 160..224:4. Default: the space's."
-        ),
-    ] = None,
+    resolutions: _SidesOption = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", metavar=_FORMATS, help="Write this format beside lut.json. Repeat for more."),
@@ -78,8 +73,6 @@ def lut(
     Example: mnv3c lut --space ofa-mbv3-w1.0 --device pixel4-cpu-tflite -o tables
     """
     from mnv3c.profiles.lut.exporters import EXPORTERS
-    from mnv3c.search.cluster import open_workers
-    from mnv3c.search.lut import Request
     from mnv3c.search.space_file import find_space
 
     began_s = time.perf_counter()
@@ -91,15 +84,12 @@ def lut(
         return
     if output is None:
         raise UserError("-o DIR says where the table goes")
-    if device is None and on is None:
-        raise UserError("--device NAME says whose latencies: a profile or an accelerator; or --on PLACE, to measure")
-    if unknown := [name for name in formats or () if name not in EXPORTERS]:
-        raise UserError(f"--format: '{unknown[0]}' is not one of {', '.join(EXPORTERS)}")
-    open_workers(cluster)  # Refuses what names no cluster.
+    given = _Given(device, on, budget, target, threads, noise_share(max_noise), output, cluster)
+    _check(given, formats or ())
     _make_folder(output)
-    with _bar(_counted_text(counted)) as progress:
-        request = Request(found, sides, output / _KEPT, progress)
-        table = _table(request, device, on, _Given(budget, target, threads, noise_share(max_noise), output, cluster))
+    if sys.stderr.isatty():
+        typer.echo(_counted_text(counted), err=True)
+    table = _table(found, sides, given)
     files = [path for name in dict.fromkeys(["json", *(formats or ())]) for path in EXPORTERS[name](table, output)]
     document = lut_json(table, files, counted, time.perf_counter() - began_s)
     if as_json:
@@ -140,8 +130,10 @@ def count_space(space: "Space", resolutions: tuple[int, ...]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Given:
-    """What the command line says of measuring, and who does the rest."""
+    """What the command line says of whose latencies they are, of measuring, and of who does the rest."""
 
+    device: str | None
+    on: str | None
     budget: int | None
     target: str | None
     threads: int | None
@@ -156,29 +148,43 @@ class _Given:
         return Measuring(place, Settings(threads, max_noise=self.max_noise), self.folder, self.cluster)
 
 
-def _table(request: "Request", device: str | None, on: str | None, given: _Given) -> "Table":
+def _check(given: _Given, formats: Sequence[str]) -> None:
+    """Raises UserError for what does not go together, before there is a folder."""
+    from mnv3c.profiles.lut.exporters import EXPORTERS
+    from mnv3c.search.cluster import open_workers
+
+    if given.device is None and given.on is None:
+        raise UserError("--device NAME says whose latencies: a profile or an accelerator; or --on PLACE, to measure")
+    if unknown := [name for name in formats if name not in EXPORTERS]:
+        raise UserError(f"--format: '{unknown[0]}' is not one of {', '.join(EXPORTERS)}")
+    if given.device is not None and (given.target, given.threads) != (None, None):
+        raise UserError("--target and --threads are for --on without --device: a profile states its own")
+    if given.budget is not None and (given.device is None or given.on is None):
+        raise UserError("--budget is for --device PROFILE with --on PLACE, which measures every entry without one")
+    # Refuses what names no cluster; none is opened before there is work.
+    open_workers(given.cluster)
+
+
+def _table(space: "Space", sides: tuple[int, ...], given: _Given) -> "Table":
     from mnv3c.cli.lut_measured import measured_table, with_measured
     from mnv3c.search.cluster import open_workers
-    from mnv3c.search.lut import emulated_table, predicted_table
+    from mnv3c.search.lut import Request, emulated_table, predicted_table
     from mnv3c.targets.edgetpu.device import AcceleratorDevice
 
-    if device is not None and (given.target, given.threads) != (None, None):
-        raise UserError("--target and --threads are for --on without --device: a profile states its own")
-    if given.budget is not None and (device is None or on is None):
-        raise UserError("--budget is for --device PROFILE with --on PLACE, which measures every entry without one")
-    if device is None:
-        return measured_table(request, given.target, given.measuring(str(on), given.threads or 1))
-    source = find_source(device)
-    if isinstance(source, AcceleratorDevice) and on is not None:
+    if given.device is None:
+        measuring = given.measuring(str(given.on), given.threads or 1)
+        return measured_table(Request(space, sides), given.target, measuring)
+    source = find_source(given.device)
+    if isinstance(source, AcceleratorDevice) and given.on is not None:
         raise UserError(f"--on measures programs on processors; '{source.name}' is an accelerator, and is emulated")
-    with open_workers(given.cluster) as workers:
-        spread = replace(request, workers=workers)
+    with _bar() as progress, open_workers(given.cluster) as workers:
+        request = Request(space, sides, given.folder / _KEPT, progress, workers)
         if isinstance(source, AcceleratorDevice):
-            return emulated_table(spread, source)
-        table = predicted_table(spread, source)
-    if on is None:
+            return emulated_table(request, source)
+        table = predicted_table(request, source)
+    if given.on is None:
         return table
-    return with_measured(table, source, given.budget, given.measuring(on, source.identity.threads))
+    return with_measured(table, source, given.budget, given.measuring(given.on, source.identity.threads))
 
 
 def _sides(text: str) -> tuple[int, ...]:
@@ -205,8 +211,8 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _bar(counted: str) -> "Iterator[Progress]":
-    """Shows on a terminal what there is to do, and how many networks were planned or emulated."""
+def _bar() -> "Iterator[Progress]":
+    """Shows on a terminal how many networks were planned or emulated."""
     from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -214,8 +220,6 @@ def _bar(counted: str) -> "Iterator[Progress]":
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.completed} networks judged"), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        if console.is_terminal:
-            bar.console.print(counted, soft_wrap=True, markup=False, highlight=False)
         task = bar.add_task("networks", total=None)
         yield lambda done: bar.update(task, completed=done)
 

@@ -51,7 +51,7 @@ def with_measured(table: "Table", profile: "Profile", budget: int | None, measur
     wanted = widest(table, budget or _DEFAULT_BUDGET)
     device = _device_of(profile, measuring.place)
     resolutions = {entry.unit: entry.resolutions for entry in wanted}
-    measured = _measured(resolutions, device, measuring)
+    measured = _entries(_outcomes(tuple(resolutions), device, measuring), resolutions)
     return mixed_table(table, measured, _HOW.format(place=measuring.place))
 
 
@@ -76,18 +76,19 @@ def measured_table(request: "Request", target: str | None, measuring: Measuring)
     from mnv3c.cli.device import chosen_device
     from mnv3c.profiles.lut.table import Table
     from mnv3c.profiles.profile import Identity
-    from mnv3c.profiles.record import RecordStore
     from mnv3c.search.lut import units_of_space
 
     resolutions = units_of_space(request.space, request.resolutions)
-    measured = _measured(resolutions, chosen_device(target, None), measuring)
+    outcomes = _outcomes(tuple(resolutions), chosen_device(target, None), measuring)
+    measured = _entries(outcomes, resolutions)
     kept = measuring.folder / _RECORDS
     if missing := [unit for unit in resolutions if unit not in measured]:
         raise MissingError(
             f"{len(missing)} of {len(resolutions)} entries could not be measured, as '{missing[0]}'; the others are "
             f"kept in {kept}, and the same command goes on there; --max-noise takes less certain ones"
         )
-    record = RecordStore(kept).records[-1]
+    # The file may have records of other devices and settings, too.
+    record = next(iter(outcomes.values())).records[-1]
     return Table(
         space=request.space.name,
         identity=Identity(record.device, record.processor, record.runtime, record.precision, record.threads),
@@ -97,10 +98,8 @@ def measured_table(request: "Request", target: str | None, measuring: Measuring)
     )
 
 
-def _measured(
-    resolutions: "Mapping[Unit, tuple[int, ...]]", device: "CpuDevice", measuring: Measuring
-) -> "dict[Unit, Entry]":
-    """The entries of what could be measured."""
+def _outcomes(units: "Sequence[Unit]", device: "CpuDevice", measuring: Measuring) -> "dict[Unit, Outcome]":
+    """What became of measuring each unit; what the folder has of the same place and settings is not measured again."""
     from mnv3c.cli.measure_programs import compiled_programs, program_compiler, shell_library, showing
     from mnv3c.compiler.measure.campaign import Campaign
     from mnv3c.compiler.measure.places import find_machines
@@ -128,10 +127,9 @@ def _measured(
             show.message,
             show.outcome,
         )
-        jobs = {unit: unit_job(unit) for unit in resolutions}
+        jobs = {unit: unit_job(unit) for unit in units}
         outcomes = {outcome.job.work: outcome for outcome in campaign.run(tuple(jobs.values()))}
-    entries = {unit: _entry(unit, outcomes[job.work], resolutions[unit]) for unit, job in jobs.items()}
-    return {unit: entry for unit, entry in entries.items() if entry is not None}
+    return {unit: outcomes[job.work] for unit, job in jobs.items()}
 
 
 def unit_job(unit: "Unit") -> "Job":
@@ -156,6 +154,12 @@ def unit_job(unit: "Unit") -> "Job":
     name = f"unit_{sha256(str(unit).encode()).hexdigest()[:16]}"
     graph = initialise(Graph(name, tuple(nodes), alone.outputs), 0)
     return Job(name, NetworkWork(name, tuple(layer_key(graph, node) for node in layers(graph))), graph)
+
+
+def _entries(outcomes: "Mapping[Unit, Outcome]", resolutions: "Mapping[Unit, tuple[int, ...]]") -> "dict[Unit, Entry]":
+    """The entries of what could be measured."""
+    entries = {unit: _entry(unit, outcome, resolutions[unit]) for unit, outcome in outcomes.items()}
+    return {unit: entry for unit, entry in entries.items() if entry is not None}
 
 
 def _entry(unit: "Unit", outcome: "Outcome", resolutions: tuple[int, ...]) -> "Entry | None":

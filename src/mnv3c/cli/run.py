@@ -39,7 +39,7 @@ def run(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
-    runs: Annotated[int, typer.Option(min=0, help="Also time so many runs (on the host only).")] = 0,
+    runs: Annotated[int, typer.Option(min=0, help="Also time so many runs; an emulator's are none.")] = 0,
     tune: TuneOption = None,
     tuning: TuningOption = None,
     check: CheckOption = False,

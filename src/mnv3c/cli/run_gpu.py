@@ -68,7 +68,8 @@ class GpuRunOptions:
 
     @property
     def _far(self) -> bool:
-        return (self.on or "").partition(":")[0] in ("ssh", "adb")
+        kind, _, where = (self.on or "").partition(":")
+        return kind in ("ssh", "adb") and where != ""
 
     @contextmanager
     def place(self) -> "Iterator[OpenClPlace]":
@@ -115,10 +116,11 @@ def execute_gpu(artifact: "InstalledGpuArtifact", values: "Array | None", option
     if options.tune is not None:
         report = artifact.tune(options.tune)
         facts["tuned"] = [row for row in report["tuned"] if row["tried"] > 1]
-        lines.append(_tuned_line(facts["tuned"], options.tune))
     tuning = options.tune or options.tuning
     execution = artifact.execute(values, options.runs, tuning)
     label = _Label.of(execution.on, artifact.place.name)
+    if options.tune is not None:
+        lines.append(_tuned_line(facts["tuned"], options.tune, label.where))
     if execution.measured_ms is not None:
         facts["measured_ms"] = execution.measured_ms
         lines.append(f"  measured on {label.where}: median {execution.measured_ms:.3f} ms, transfers included")
@@ -174,8 +176,9 @@ def _profile_lines(report: dict[str, Any], where: str) -> list[str]:
     return [f"  profiled on {where}, in ms: {parts}", *rows]
 
 
-def _tuned_line(rows: list[dict[str, Any]], path: Path) -> str:
+def _tuned_line(rows: list[dict[str, Any]], path: Path, where: str) -> str:
     """How much faster the best work-groups are than the compiler's, by the times of single launches."""
     changed = Counter(row["best_us"] < row["compiler_us"] for row in rows)[True]
     before, after = (sum(row[key] for row in rows) for key in ("compiler_us", "best_us"))
-    return f"  tuned: {before:.0f} -> {after:.0f} us for {len(rows)} kernels, {changed} changed; kept in {path}"
+    times = f"{before:.0f} -> {after:.0f} us for {len(rows)} kernels, {changed} changed"
+    return f"  tuned on {where}: {times}; kept in {path}"

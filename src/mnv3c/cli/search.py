@@ -6,6 +6,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from mnv3c.cli.latency_source import SourceOption
 from mnv3c.cli.model import ModelArgument, ModelOptions, with_model_options
 from mnv3c.cli.profile_options import AsJson
 from mnv3c.graph.errors import UserError
@@ -14,6 +15,37 @@ Strategy = Literal["netadapt", "evolve", "random"]
 _STRATEGIES = ("netadapt", "evolve", "random")
 # What a space fixes: only these of the network's options go with it.
 _WITH_A_SPACE = ("resolution", "seed")
+_AccuracyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SOURCE",
+        help="MODULE:FUNCTION of a graph, a .csv with the columns subnet and accuracy, or training on "
+        "digits, digits-moved or train:MODULE:FUNCTION.",
+    ),
+]
+_TrainStepsOption = Annotated[
+    str | None,
+    typer.Option(metavar="START,PROPOSAL,FINAL", help="Batches to train at the start, on a proposal and at the end."),
+]
+_ExponentOption = Annotated[
+    float,
+    typer.Option(help="evolve, random: w of the reward accuracy * (latency / target)^w below the target."),
+]
+_ReduceOption = Annotated[
+    float, typer.Option(metavar="SHARE", help="Or a share of the latency of MODEL, or of the space's largest.")
+]
+_DeltaOption = Annotated[
+    float, typer.Option(metavar="SHARE", help="netadapt: the least cut of a step, of the starting latency.")
+]
+_PlotOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw the path or the Pareto front (.png, .svg).")
+]
+_TableOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Or a table of latencies: the lut.json of mnv3c lut.")
+]
+_SpaceOption = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="The space to draw from, for evolve and random.")
+]
 
 
 @dataclass(frozen=True)
@@ -51,51 +83,23 @@ def search(
     *,
     options: ModelOptions,
     strategy: Annotated[str, typer.Option(metavar="netadapt|evolve|random", help="How to search.")] = "netadapt",
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="A profile (predicts) or an accelerator (is emulated)."),
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Or a table of latencies: the lut.json of mnv3c lut.")
-    ] = None,
-    accuracy: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="MODULE:FUNCTION of a graph, a .csv with the columns subnet and accuracy, or training on "
-            "digits, digits-moved or train:MODULE:FUNCTION.",
-        ),
-    ],
+    device: SourceOption = None,
+    table: _TableOption = None,
+    accuracy: _AccuracyOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the search and of what it finds.")
     ],
-    space: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="The space to draw from, for evolve and random.")
-    ] = None,
+    space: _SpaceOption = None,
     target_ms: Annotated[float | None, typer.Option(help="The latency to reach.", show_default=False)] = None,
-    reduce: Annotated[
-        float, typer.Option(metavar="SHARE", help="Or a share of the latency of MODEL, or of the space's largest.")
-    ] = 0.7,
-    delta: Annotated[
-        float, typer.Option(metavar="SHARE", help="netadapt: the least cut of a step, of the starting latency.")
-    ] = 0.01,
+    reduce: _ReduceOption = 0.7,
+    delta: _DeltaOption = 0.01,
     divisor: Annotated[int, typer.Option(min=1, help="netadapt: widths are multiples of this.")] = 8,
     population: Annotated[int, typer.Option(min=2, help="evolve, random: networks in a generation.")] = 50,
     generations: Annotated[int, typer.Option(min=1, help="evolve, random: generations.")] = 20,
-    exponent: Annotated[
-        float,
-        typer.Option(help="evolve, random: w of the reward accuracy * (latency / target)^w below the target."),
-    ] = 0.0,
-    train_steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="START,PROPOSAL,FINAL", help="Batches to train at the start, on a proposal and at the end."
-        ),
-    ] = None,
+    exponent: _ExponentOption = 0.0,
+    train_steps: _TrainStepsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the path or the Pareto front (.png, .svg).")
-    ] = None,
+    plot: _PlotOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for a network that meets a latency target on a device with the best accuracy.

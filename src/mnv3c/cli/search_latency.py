@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from mnv3c.cli.latency_source import find_source
 from mnv3c.graph.errors import UserError
 from mnv3c.graph.ir import Graph
-from mnv3c.profiles.lut.table import PROVENANCES
+from mnv3c.profiles.lut.table import PROVENANCES, Table
 from mnv3c.profiles.lut.table_file import read_table
 from mnv3c.profiles.lut.units import Unit, units_of_graph
 from mnv3c.search.architecture import Architecture
@@ -18,6 +19,9 @@ from mnv3c.search.space import Space
 from mnv3c.search.tabulated import TableLatency, netadapt_units
 from mnv3c.targets.edgetpu.device import AcceleratorDevice
 from mnv3c.targets.units import format_hertz
+
+# With a small divisor there are millions; so many are looked up in a few seconds.
+_MOST_PROPOSED = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,31 @@ class LatencySource:
 
     def require_space(self, space: Space, resolution: int) -> None:
         """Raises UserError where a network of the space has no latency."""
-        if lacks := self._lacks(space.units_of_all(resolution), f"space '{space.name}' at {resolution}"):
+        if not isinstance(self.latency, TableLatency):
+            return
+        units = space.units_of_all(resolution)
+        if lacks := self._lacks(self.latency.table, units, f"space '{space.name}' at {resolution}"):
             wanted = f"mnv3c lut --space {space.name} --resolutions {resolution}"
             raise UserError(f"{lacks}; {wanted} makes such a table; or give --device")
 
     def require_start(self, start: Architecture, divisor: int) -> str:
         """What NetAdapt has to do without, for people; empty where that is nothing.
 
-        Raises UserError where the start has no latency.
+        Of very many blocks and layers that may be proposed the first 100,000 are looked up. Raises UserError where the
+        start has no latency.
         """
-        if lacks := self._lacks(units_of_graph(start.graph()), f"'{start.name}'"):
+        if not isinstance(self.latency, TableLatency):
+            return ""
+        if lacks := self._lacks(self.latency.table, units_of_graph(start.graph()), f"'{start.name}'"):
             wanted = "mnv3c lut --space of a space that has it (netadapt-v3-small, netadapt-v3-large, a .yaml)"
             raise UserError(f"{lacks}; {wanted} makes such a table; or give --device")
-        lacks = self._lacks(netadapt_units(start, divisor), "what may be proposed")
+        proposed = tuple(islice(netadapt_units(start, divisor), _MOST_PROPOSED))
+        more = " (others were not looked up)" if len(proposed) == _MOST_PROPOSED else ""
+        lacks = self._lacks(self.latency.table, proposed, f"what may be proposed{more}")
         return f"{lacks}; proposals with those are passed over" if lacks else ""
 
-    def _lacks(self, units: Sequence[Unit], what: str) -> str:
-        if not isinstance(self.latency, TableLatency) or not (missing := self.latency.table.missing(units)):
+    def _lacks(self, table: Table, units: Sequence[Unit], what: str) -> str:
+        if not (missing := table.missing(units)):
             return ""
         count = f"{len(missing):,} of {len(units):,}"
         return f"{self.table}: has no entry for {count} blocks and layers of {what}, as '{missing[0]}'"

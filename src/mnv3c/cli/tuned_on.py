@@ -8,6 +8,7 @@ from mnv3c.graph.errors import UserError
 
 if TYPE_CHECKING:
     from mnv3c.compiler.opencl.pipeline import KernelChoice
+    from mnv3c.compiler.opencl.program import Storage
     from mnv3c.compiler.opencl.target import OpenClTarget
     from mnv3c.targets.gpu.device import GpuDevice
 
@@ -22,10 +23,12 @@ TunedOnOption = Annotated[
 ]
 
 
-def require_place(tuned_on: str | None) -> None:
-    """Raises UserError for a place that has no records of GPUs."""
+def require_place(tuned_on: str | None, arithmetic: "Storage") -> None:
+    """Raises UserError for a place that has no records of GPUs, or none of kernels that compute so."""
     if tuned_on not in (None, _POCL):
         raise UserError(f"--tuned-on: '{tuned_on}' is not one of {_POCL}")
+    if tuned_on == _POCL and arithmetic == "fp16":
+        raise UserError(f"--tuned-on: {_POCL} has no records with --accumulate fp16, since it cannot run such kernels")
 
 
 def kernel_choice(tuned_on: str | None, target: "OpenClTarget[Any]", device: "GpuDevice") -> "KernelChoice":
