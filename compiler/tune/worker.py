@@ -49,6 +49,7 @@ class IsolatedWorker:
         self._process: Any = None
         self._connection: Connection | None = None
         self._said: BinaryIO | None = None
+        self._lock = threading.Lock()
         self.starts = 0
 
     def call(self, request: object, limit_s: float) -> Any:
@@ -80,17 +81,17 @@ class IsolatedWorker:
         return self._connection is not None
 
     def close(self) -> None:
-        """End the process; the next call starts another."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._said is not None:
-            self._said.close()
-            self._said = None
+        """End the process; the next call starts another. Any thread may call it, also while another does."""
+        with self._lock:
+            process, connection, said = self._process, self._connection, self._said
+            self._process = self._connection = self._said = None
+        if process is not None:
+            process.kill()
+            process.join()
+        if connection is not None:
+            connection.close()
+        if said is not None:
+            said.close()
 
     def _started(self) -> Connection:
         if self._connection is not None:
@@ -135,11 +136,12 @@ class IsolatedWorker:
         return WorkerDiedError("crash", f"{how}: {words}" if words else how)
 
     def _last_words(self) -> str:
-        if self._said is None:
-            return ""
-        length = self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, length - _LAST_WORDS_BYTES))
-        lines = self._said.read(_LAST_WORDS_BYTES).decode(errors="replace").split("\n")
+        with self._lock:
+            if self._said is None:
+                return ""
+            length = self._said.seek(0, os.SEEK_END)
+            self._said.seek(max(0, length - _LAST_WORDS_BYTES))
+            lines = self._said.read(_LAST_WORDS_BYTES).decode(errors="replace").split("\n")
         return printable(next((line for line in reversed(lines) if line.strip()), ""))
 
 

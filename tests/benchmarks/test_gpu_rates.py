@@ -1,15 +1,19 @@
 """The rates that ship are those that the shipped profiles give."""
 
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
-from benchmarks import gpu_rates
 from mnv3c.profiles.gpu_kernels.fit import errors_by_others, held_out_errors
 from mnv3c.profiles.gpu_kernels.rates import KnownRates, known_rates
 
 
-def test_the_shipped_rates_are_refitted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shipped_rates_are_refitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    gpu_rates = import_module("gpu_rates")
     samples, found = gpu_rates.fitted()
     shipped = known_rates()
     assert KnownRates.model_validate(yaml.safe_load(gpu_rates.text(found))) == found

@@ -106,7 +106,9 @@ def test_nothing_is_begun_after_the_deadline(measure: Measure) -> None:
     assert list(measure(TARGET)([Trial(task, None, task.candidates[:1])], 0.0)) == []
 
 
-def test_hostile_kernels_cost_only_themselves(measure: Measure) -> None:
+def test_hostile_kernels_cost_only_themselves(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Workers unpickle what stands in `tests`.
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
     real = task_of("pointwise")
     good, other, *_ = real.candidates
     assert isinstance(good, GpuCandidate)
